@@ -1,0 +1,239 @@
+import type {
+  Account, AnyVersion, Bucket, ChecksumAlgorithm, DeleteConditions, Extent, ListedVersion, MultipartUpload, ObjectMetadata,
+  Part, PolicyDocument, Tag, VersionContent, VersioningStatus, WriteConditions,
+} from '../domain/model.ts'
+
+/**
+ * Door of the metadata room. It promises:
+ * - Reads see every commit that was answered before, from whichever process (read-after-write, list-after-write).
+ * - `commit` runs commands in groups; per key they are serialised, conditions are evaluated under the key's lock, and a
+ *   resolved promise means that the COMMIT was durable. A COMMIT whose outcome is unknown is looked up, never guessed.
+ * - When the database cannot answer, calls reject with S3Error ServiceUnavailable (503, Retry-After); when it has no room,
+ *   with InsufficientStorage (507). Nothing is half applied.
+ * - Released bytes are only queued here; the sweeper alone deletes them.
+ */
+export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore {
+  /** Resolves when a query was answered; rejects when the database is away. For readiness. */
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface ObjectStore {
+  /**
+   * The current version (versionId undefined) or a named one (`null` or 32 hex digits). Null when there is none; a delete
+   * marker is returned as such.
+   */
+  version(bucketId: number, key: string, versionId?: string): Promise<AnyVersion | null>
+  commit(command: PutCommand): Promise<PutResult>
+  commit(command: DeleteCommand): Promise<DeleteResult>
+  commit(command: PutTagsCommand): Promise<PutTagsResult>
+  commit(command: PutPartCommand): Promise<PutPartResult>
+  commit(command: CompleteCommand): Promise<CompleteResult>
+  commit(command: AbortCommand): Promise<AbortResult>
+
+  /** Current objects (no delete markers) in UTF-8 byte order. A page's cost does not grow with the bucket. */
+  listObjects(bucketId: number, page: ListPage): Promise<ListedPage>
+  /** All versions and delete markers: by key, newest first. `after.versionId` continues inside a key. */
+  listVersions(bucketId: number, page: ListPage & { afterVersionId?: string }): Promise<ListedPage>
+}
+
+export interface ListPage {
+  readonly prefix: string
+  /** '' means none. */
+  readonly delimiter: string
+  /** Only keys strictly after this one; a value that is a common prefix skips everything below that prefix. '' means from the start. */
+  readonly after: string
+  /** 1 to 1000: rows plus common prefixes of the page. (0 is answered by the operation.) */
+  readonly limit: number
+}
+
+export interface ListedPage {
+  readonly versions: readonly ListedVersion[]
+  readonly commonPrefixes: readonly string[]
+  readonly truncated: boolean
+  /** When truncated: what to pass as `after` for the next page; the last key or common prefix of this page. */
+  readonly next: string
+  /** When truncated and the last entry is a version: its id. */
+  readonly nextVersionId: string | null
+}
+
+/** Makes a version current. Under the lock: bucket exists -> conditions -> plan by versioning status -> write. */
+export interface PutCommand {
+  readonly kind: 'put'
+  readonly bucketId: number
+  readonly key: string
+  readonly ownerAccountId: string
+  readonly when: WriteConditions
+  readonly content: VersionContent
+  /** Set when content.manifest shares blobs of this existing version (CopyObject): it must still exist at commit. */
+  readonly sharedFrom?: SharedSource
+}
+export interface SharedSource {
+  readonly bucketId: number
+  readonly key: string
+  readonly seq: number
+}
+
+export type PutResult =
+  | { readonly ok: true; readonly version: AnyVersion; readonly versioning: VersioningStatus }
+  | Refused<'NoSuchBucket' | 'NoSuchKey' | 'PreconditionFailed' | 'ConditionalRequestConflict' | 'SourceGone'>
+
+export interface Refused<Code extends string> {
+  readonly ok: false
+  readonly code: Code
+  /** Which header failed, for PreconditionFailed. */
+  readonly condition?: 'If-Match' | 'If-None-Match' | 'x-amz-if-match-last-modified-time' | 'x-amz-if-match-size'
+}
+
+/** Without versionId: what DELETE does by the versioning status. With it: removes that version for good. */
+export interface DeleteCommand {
+  readonly kind: 'delete'
+  readonly bucketId: number
+  readonly key: string
+  readonly ownerAccountId: string
+  readonly versionId?: string
+  readonly when: DeleteConditions
+}
+export type DeleteResult =
+  /** deleted: what was removed or null; marker: the delete marker that was created or removed. */
+  | { readonly ok: true; readonly versionId: string | null; readonly deleteMarker: boolean; readonly versioning: VersioningStatus }
+  | Refused<'NoSuchBucket' | 'NoSuchKey' | 'NoSuchVersion' | 'PreconditionFailed'>
+
+export interface PutTagsCommand {
+  readonly kind: 'put-tags'
+  readonly bucketId: number
+  readonly key: string
+  readonly versionId?: string
+  readonly tags: readonly Tag[]
+}
+export type PutTagsResult =
+  | { readonly ok: true; readonly versionId: string; readonly versioning: VersioningStatus }
+  | Refused<'NoSuchBucket' | 'NoSuchKey' | 'NoSuchVersion' | 'MethodNotAllowed'>
+
+export interface PutPartCommand {
+  readonly kind: 'put-part'
+  readonly bucketId: number
+  readonly key: string
+  readonly uploadId: string
+  readonly part: Omit<Part, 'lastModified'>
+  readonly sharedFrom?: SharedSource
+}
+export type PutPartResult = { readonly ok: true; readonly lastModified: number } | Refused<'NoSuchUpload' | 'SourceGone'>
+
+/**
+ * Runs `plan` under the upload's and the key's lock with the upload and its stored parts. The plan is pure: it returns the
+ * content of the new version, or the error to answer. Parts that the content does not use are released. The upload's
+ * result is kept, so that a repeated call gets the same answer.
+ */
+export interface CompleteCommand {
+  readonly kind: 'complete'
+  readonly bucketId: number
+  readonly key: string
+  readonly uploadId: string
+  readonly when: WriteConditions
+  /** SHA-256 (hex) of the request's list of parts: a replay with another list is not the same call. */
+  readonly requestHash: string
+  readonly plan: (upload: MultipartUpload, parts: readonly Part[]) => { content: VersionContent } | { error: import('../domain/errors.ts').S3Error }
+}
+export type CompleteResult =
+  | { readonly ok: true; readonly version: CompletedVersion; readonly versioning: VersioningStatus; readonly replay: boolean }
+  | { readonly ok: false; readonly code: 'Planned'; readonly error: import('../domain/errors.ts').S3Error }
+  | Refused<'NoSuchBucket' | 'NoSuchKey' | 'NoSuchUpload' | 'PreconditionFailed'>
+/** What a replay needs to give the same answer, whatever became of the version since. */
+export interface CompletedVersion {
+  readonly versionId: string
+  readonly etag: string
+  readonly checksum: VersionContent['checksum']
+}
+
+export interface AbortCommand {
+  readonly kind: 'abort'
+  readonly bucketId: number
+  readonly key: string
+  readonly uploadId: string
+}
+export type AbortResult = { readonly ok: true } | Refused<'NoSuchUpload'>
+
+export type Command = PutCommand | DeleteCommand | PutTagsCommand | PutPartCommand | CompleteCommand | AbortCommand
+
+export interface BucketStore {
+  /** By name, null when there is none. May be cached briefly; never decides a write (the commit looks again). */
+  bucket(name: string): Promise<Bucket | null>
+  createBucket(bucket: { name: string; accountId: string; region: string; tags?: readonly Tag[] }): Promise<
+    { ok: true; bucket: Bucket } | { ok: false; owner: string }
+  >
+  /** Refuses while versions, delete markers or open uploads exist; no put can slip in between. */
+  deleteBucket(bucketId: number): Promise<{ ok: true } | Refused<'NoSuchBucket' | 'BucketNotEmpty'>>
+  /** Buckets of an account by name. `after`: name of the last one seen. */
+  listBuckets(accountId: string, page: { prefix: string; after: string; limit: number; region?: string }): Promise<{ buckets: readonly Bucket[]; truncated: boolean }>
+  setVersioning(bucketId: number, status: 'enabled' | 'suspended'): Promise<boolean>
+  /** One document for each kind of setting, stored as it was put. */
+  setting(bucketId: number, kind: string): Promise<{ document: string; compiled: unknown } | null>
+  putSetting(bucketId: number, kind: string, setting: { document: string; compiled: unknown }): Promise<void>
+  deleteSetting(bucketId: number, kind: string): Promise<void>
+  usage(bucketId: number): Promise<{ objects: number; versions: number; bytes: number }>
+}
+
+export interface AccessKey {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly enabled: boolean
+  readonly account: Account
+  readonly user: { readonly name: string; readonly path: string; readonly policies: readonly PolicyDocument[] } | null
+}
+
+export interface IdentityStore {
+  /** Decrypted; cached briefly. Null for an unknown id. */
+  accessKey(accessKeyId: string): Promise<AccessKey | null>
+  account(accountId: string): Promise<Account | null>
+  /** Applies a bootstrap document; running it again changes nothing. */
+  applyBootstrap(bootstrap: Bootstrap): Promise<void>
+}
+export interface Bootstrap {
+  readonly accounts: readonly BootstrapAccount[]
+}
+export interface BootstrapAccount {
+  readonly root: boolean
+  readonly id: string
+  readonly canonicalId: string
+  readonly displayName: string
+  readonly email: string
+  readonly accessKeys: readonly { readonly accessKeyId: string; readonly secretAccessKey: string }[]
+  readonly users: readonly {
+    readonly name: string
+    readonly path: string
+    readonly accessKeys: readonly { readonly accessKeyId: string; readonly secretAccessKey: string }[]
+    readonly policies: readonly PolicyDocument[]
+  }[]
+}
+
+export interface MultipartStore {
+  createUpload(upload: {
+    bucketId: number; key: string; initiator: { id: string; displayName: string }; ownerAccountId: string; metadata: ObjectMetadata
+    tags: readonly Tag[]; checksumAlgorithm: ChecksumAlgorithm | null; checksumType: MultipartUpload['checksumType']
+  }): Promise<MultipartUpload | null>
+  /** Open uploads only; null also when it belongs to another bucket or key. */
+  upload(bucketId: number, key: string, uploadId: string): Promise<MultipartUpload | null>
+  parts(uploadId: string, page: { after: number; limit: number }): Promise<{ parts: readonly Omit<Part, 'manifest'>[]; truncated: boolean }>
+  listUploads(bucketId: number, page: ListPage & { afterUploadId?: string }): Promise<{
+    uploads: readonly MultipartUpload[]; commonPrefixes: readonly string[]; truncated: boolean; next: string; nextUploadId: string | null
+  }>
+}
+
+/** What the sweeper and compaction need; nobody else calls these. */
+export interface SweepStore {
+  /**
+   * Releases that are older than the grace, oldest first. References of shared blobs are settled inside: only blobs whose
+   * last reference went are returned. They stay queued until `forgetReleased`.
+   */
+  released(olderThanMs: number, limit: number): Promise<readonly { id: number; blob: string; length: number; place: Extent['place'] }[]>
+  forgetReleased(ids: readonly number[]): Promise<void>
+  /** Of these blobs, the ones that some committed row still names or that wait in the release queue. */
+  referenced(blobs: readonly { blob: string; bucketId: number; key: string }[]): Promise<ReadonlySet<string>>
+  /** Where compaction put a record; readers that miss a record at its old place look here. */
+  relocations(blobs: readonly string[]): Promise<ReadonlyMap<string, Extent['place']>>
+  relocate(moves: readonly { blob: string; place: Extent['place'] }[]): Promise<void>
+  /** Identity of drives, so that a foreign or missing drive, or a younger database, is noticed. */
+  drives(): Promise<readonly { id: number; uuid: string; createdAt: number }[]>
+  registerDrive(uuid: string): Promise<number>
+}

@@ -1,0 +1,70 @@
+import type { Readable } from 'node:stream'
+
+/**
+ * A request as operations see it: S3's terms, no framework types. The gateway makes it from the raw socket request.
+ * Nothing in it is normalised: keys and signatures are made from the raw URL.
+ */
+export interface S3Request {
+  readonly requestId: string
+  readonly method: string
+  /** Path of the request line as sent, percent-encoded, without the query. */
+  readonly rawPath: string
+  /** Query of the request line as sent, without `?`; '' when there is none. */
+  readonly rawQuery: string
+  readonly query: Query
+  readonly headers: Headers
+  readonly target: Target
+  /** The body; not yet read. */
+  readonly stream: Readable
+  readonly secure: boolean
+  readonly remoteAddress: string
+  /** When the request arrived, epoch ms. */
+  readonly receivedAt: number
+  /** Aborted when the client goes away before the answer is out. */
+  readonly signal: AbortSignal
+}
+
+/** Where a request points. `key` is the decoded key, any UTF-8. */
+export type Target =
+  | { readonly scope: 'service' }
+  | { readonly scope: 'bucket'; readonly bucket: string }
+  | { readonly scope: 'object'; readonly bucket: string; readonly key: string }
+
+/** Query parameters in order, decoded (`+` stays `+`? see `target.ts`), duplicates kept. */
+export interface Query {
+  /** The first value; '' for `?name`; undefined when absent. */
+  get(name: string): string | undefined
+  has(name: string): boolean
+  readonly entries: readonly (readonly [name: string, value: string])[]
+}
+
+/** Header fields by lower-case name. Several fields of one name are joined with `,` as RFC 9110 says. */
+export interface Headers {
+  get(name: string): string | undefined
+  has(name: string): boolean
+  /** In the order of the wire, names in lower case, values trimmed, not joined: what a signature covers. */
+  readonly entries: readonly (readonly [name: string, value: string])[]
+}
+
+/** What an operation answers. One place (gateway/exchange.ts) writes it. */
+export interface Reply {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string | undefined>>
+  /** Text: written whole with Content-Length (XML: already rendered). Reader: streamed, `length` is announced. */
+  readonly body?: string | Uint8Array | ReplyStream | KeepAliveReply
+}
+
+export interface ReplyStream {
+  readonly kind: 'stream'
+  readonly length: number
+  readonly reader: import('../blobs/blobs.ts').BlobReader
+}
+
+/**
+ * An answer that may take long (CompleteMultipartUpload, large copies): when `result` is not there after a while, the gateway sends
+ * status 200 and white space to keep the connection alive, then the XML; an error found by then is written as the body.
+ */
+export interface KeepAliveReply {
+  readonly kind: 'keep-alive'
+  readonly result: Promise<{ headers?: Readonly<Record<string, string | undefined>>; body: string }>
+}
