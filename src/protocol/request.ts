@@ -22,6 +22,8 @@ export interface S3Request {
   readonly receivedAt: number
   /** Aborted when the client goes away before the answer is out. */
   readonly signal: AbortSignal
+  /** Answers `Expect: 100-continue` when the client asked; called once the request is known to be good, before its body is read. */
+  readonly sendContinue: () => void
 }
 
 /** Where a request points. `key` is the decoded key, any UTF-8. */
