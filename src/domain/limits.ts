@@ -26,8 +26,50 @@ export const headerBytesMax = 8 * 1024
 export const xmlBytesMax = 4 * 1024 ** 2
 export const xmlDepthMax = 20
 
+/** Elements of one XML document: 10,000 parts with an ETag, a number and a checksum each are 40,001. Bounds the time to parse. */
+export const xmlElementsMax = 45_000
+
+/** All attributes of one XML document; namespaces are the only ones that clients send. */
+export const xmlAttributeCharsMax = 8 * 1024
+
 /** Bodies up to this size are packed in segments unless configured otherwise. */
 export const smallBodyBytesMaxDefault = 128 * 1024
 
 /** Unit of verification and of transfer between threads. */
 export const blockBytes = 1024 ** 2
+
+/** A segment is closed at this size: large enough that files are few, small enough that compaction moves little at once. */
+export const segmentBytesMax = 64 * 1024 ** 2
+/** Segments that are appended to at once: while one is being synced, the next group fills the other. */
+export const segmentLanes = 2
+/** One group commit: bounded by bytes, so that its buffer stays small, and by bodies, so that the last waits no longer than an fsync. */
+export const batchBytesMax = 4 * 1024 ** 2
+export const batchBodiesMax = 512
+/** Small bodies in memory, being received or queued: 10,000 connections with 8 KiB each fit below it; SlowDown above. */
+export const smallQueueBytesMax = 96 * 1024 ** 2
+export const smallQueueBodiesMax = 20_000
+
+/** Slabs of `blockBytes` for all large uploads together: 200 uploads at once stay below 1 GiB of memory with the rest. */
+export const uploadSlabsMax = 192
+/** One fills, one is hashed and written, one is on its way back. */
+export const slabsPerUploadMax = 3
+/** Large uploads at once; each holds a descriptor and a port. SlowDown above. */
+export const uploadsMax = 4096
+/** Buffers of `blockBytes` for all readers of large bodies together; further readers wait their turn. */
+export const readBuffersMax = 128
+/** Descriptors of segments kept open for reading, and block tables kept in memory (20 bytes for each block). */
+export const openSegmentsMax = 512
+export const blockTablesMax = 512
+
+/** A body that brings less than this over a whole window is given up (RequestTimeout), so that idle clients hold nothing. */
+export const bodyBytesPerSecondMin = 1024
+export const bodyRateWindowMs = 60_000
+
+/** Bytes that no row names are swept after this age: an upload that is still being committed is never that old. */
+export const orphanAgeMs = 24 * 60 * 60 * 1000
+/** Time between the release of bytes and their removal: readers that resolved a version before finish it. */
+export const sweepGraceMs = 15 * 60 * 1000
+export const sweepIntervalMs = 60 * 1000
+/** More than this share of a drive as orphans is a sign of a wrong database, not of litter; few blobs are let go. */
+export const orphanShareMax = 0.01
+export const orphanBlobsFloor = 100
