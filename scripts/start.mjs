@@ -1,0 +1,18 @@
+/** `npm start`: installs what is missing, then becomes the server on the pinned Node. */
+import module from 'node:module'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { ensureInstalled, root } from './install.mjs'
+import { isPinned, runNode } from './pinned.mjs'
+
+await ensureInstalled({ development: false })
+const main = path.join(root, 'src', 'main.ts')
+const compileCache = path.join(root, 'node_modules', '.cache', 'holdfast')
+if (isPinned()) {
+  // The same process goes on as the server: one process less to hold in memory and to pass signals through.
+  module.enableCompileCache(compileCache)
+  process.argv.splice(1, 1, main)
+  await import(pathToFileURL(main).href)
+} else {
+  process.exit(await runNode([main, ...process.argv.slice(2)], { env: { ...process.env, NODE_COMPILE_CACHE: compileCache } }))
+}

@@ -1,0 +1,20 @@
+import { defineConfig } from 'vitest/config'
+
+/**
+ * Projects by what a test needs. `s3` shares one real server, started once; `faults` starts, kills and restarts its own;
+ * `clients` needs the tools of Debian's packages and runs by `npm run test:clients` only.
+ */
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    projects: [
+      { extends: true, test: { name: 'tidy', include: ['test/tidy.test.ts'] } },
+      { extends: true, test: { name: 'unit', include: ['test/{unit,conformance}/**/*.test.ts'] } },
+      { extends: true, test: { name: 's3', include: ['test/s3/**/*.test.ts'], globalSetup: ['test/support/shared.ts'] } },
+      { extends: true, test: { name: 'faults', include: ['test/faults/**/*.test.ts'], testTimeout: 240_000 } },
+      { extends: true, test: { name: 'clients', include: ['test/clients/**/*.test.ts'], testTimeout: 600_000 } },
+    ],
+  },
+})
