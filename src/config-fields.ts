@@ -1,0 +1,152 @@
+import path from 'node:path'
+import { smallBodyBytesMaxDefault } from './domain/limits.ts'
+
+/** The whole configuration. Units are last in a name; null means "not set". */
+export interface Config {
+  /** Absolute path. */
+  readonly dataDir: string
+  readonly host: string
+  readonly port: number
+  readonly controlPort: number
+  readonly rootAccessKey: string | null
+  readonly rootSecretKey: string | null
+  /** 64 hex digits. */
+  readonly masterKey: string | null
+  readonly databaseUrl: string | null
+  readonly region: string
+  readonly signatureV2: 'on' | 'off'
+  /** Lower case, without port. */
+  readonly domain: string | null
+  /** Origin: scheme, host and port, no trailing slash. */
+  readonly publicUrl: string | null
+  /** Absolute path. */
+  readonly bootstrapFile: string | null
+  readonly lifecycleDaySeconds: number
+  readonly processes: number
+  readonly smallBodyBytesMax: number
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
+}
+
+export type Parsed = { readonly value: unknown } | { readonly problem?: string }
+
+export interface Field {
+  readonly name: keyof Config
+  readonly variable: string
+  /** Why it exists and what it does, for `--help`. */
+  readonly reason: string
+  /** What a value may be, for `--help` and for errors. */
+  readonly allowed: string
+  readonly unit?: string
+  /** The default as its text; null: not set, and `whenUnset` says what that means. */
+  readonly initial: string | null
+  readonly whenUnset?: string
+  /** Secrets are never repeated in an error. */
+  readonly secret?: boolean
+  readonly parse: (text: string) => Parsed
+}
+
+const whole = (min: number, max: number) => (text: string): Parsed =>
+  /^[0-9]{1,15}$/.test(text) && Number(text) >= min && Number(text) <= max ? { value: Number(text) } : {}
+const matching = (pattern: RegExp, change: (text: string) => string = (text) => text) => (text: string): Parsed =>
+  pattern.test(text) ? { value: change(text) } : {}
+const oneOf = (...values: readonly string[]) => (text: string): Parsed => (values.includes(text) ? { value: text } : {})
+
+/** Keys that everybody knows from manuals and default installations; a server that has them is an open one. */
+const wellKnownAccessKeys = new Set(['minioadmin', 'minio', 'rustfsadmin', 'admin', 'root', 'accesskey', 'access-key'])
+const wellKnownSecrets = new Set([
+  'minioadmin', 'minio123', 'minio-secret', 'rustfsadmin', 'password', 'password123', 'changeme', 'changeit', 'secretkey', 'secret-key', 'admin123', '12345678', '123456789',
+])
+
+function accessKey(text: string): Parsed {
+  if (!/^[A-Za-z0-9._-]{3,128}$/.test(text)) return {}
+  return wellKnownAccessKeys.has(text.toLowerCase()) ? { problem: 'is a well-known key and refused; choose another one' } : { value: text }
+}
+
+function secretKey(text: string): Parsed {
+  // Every printable ASCII character: what a client can put into a header, a shell and a YAML file without trouble.
+  if (!/^[\x21-\x7e]{8,256}$/.test(text)) return {}
+  return wellKnownSecrets.has(text.toLowerCase()) ? { problem: 'is a well-known secret and refused; choose another one' } : { value: text }
+}
+
+function publicUrl(text: string): Parsed {
+  const match = /^(https?:\/\/)([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\/?$/.exec(text)
+  return match ? { value: `${match[1]}${match[2]?.toLowerCase()}${match[3] ?? ''}` } : {}
+}
+
+function processes(text: string): Parsed {
+  return text === '1' ? { value: 1 } : { problem: 'this version runs one server process; allowed: 1' }
+}
+
+/** Every field once: parsing, errors, `--help` and the manual come from this table. */
+export const fields: readonly Field[] = [
+  {
+    name: 'dataDir', variable: 'HOLDFAST_DATA_DIR', reason: 'Folder of everything that must last: blobs, the embedded PostgreSQL, generated keys.',
+    allowed: 'a path', initial: './data', parse: (text) => ({ value: path.resolve(text) }),
+  },
+  {
+    name: 'host', variable: 'HOLDFAST_HOST', reason: 'Address that both ports listen on. The default serves this machine only; 0.0.0.0 serves the network.',
+    allowed: 'an IP address or host name', initial: '127.0.0.1', parse: matching(/^[A-Za-z0-9.:_-]{1,255}$/),
+  },
+  {
+    name: 'port', variable: 'HOLDFAST_PORT', reason: 'Port of the S3 API. 0 takes a free one and prints it.',
+    allowed: '0 to 65535', initial: '9000', parse: whole(0, 65_535),
+  },
+  {
+    name: 'controlPort', variable: 'HOLDFAST_CONTROL_PORT', reason: 'Port for health checks and administration, apart from the S3 port because any path there can be a bucket.',
+    allowed: '0 to 65535', initial: '9001', parse: whole(0, 65_535),
+  },
+  {
+    name: 'rootAccessKey', variable: 'HOLDFAST_ROOT_ACCESS_KEY', reason: 'Access key of the root account. A pair given here replaces the one given or generated before.',
+    allowed: '3 to 128 characters of A-Z a-z 0-9 . _ -', initial: null, whenUnset: 'generated at the first start', parse: accessKey,
+  },
+  {
+    name: 'rootSecretKey', variable: 'HOLDFAST_ROOT_SECRET_KEY', reason: 'Secret of that access key. A generated one is shown once and kept in the data folder.',
+    allowed: '8 to 256 printable ASCII characters without spaces', initial: null, whenUnset: 'generated at the first start', secret: true, parse: secretKey,
+  },
+  {
+    name: 'masterKey', variable: 'HOLDFAST_MASTER_KEY', reason: 'Key that encrypts the secrets in the database; set it to keep it apart from the data folder.',
+    allowed: '64 hex digits', initial: null, whenUnset: 'generated at the first start, kept in the data folder', secret: true,
+    parse: matching(/^[0-9a-fA-F]{64}$/, (text) => text.toLowerCase()),
+  },
+  {
+    name: 'databaseUrl', variable: 'HOLDFAST_DATABASE_URL', reason: 'An external PostgreSQL (15 or later) for the metadata instead of the embedded one.',
+    allowed: 'postgres://user:password@host:port/database', initial: null, whenUnset: 'embedded', secret: true, parse: matching(/^postgres(ql)?:\/\/\S+$/),
+  },
+  {
+    name: 'region', variable: 'HOLDFAST_REGION', reason: 'Region of signatures and of LocationConstraint; clients must be set to the same one.',
+    allowed: '1 to 63 characters of a-z 0-9 -', initial: 'us-east-1', parse: matching(/^[a-z0-9-]{1,63}$/),
+  },
+  {
+    name: 'signatureV2', variable: 'HOLDFAST_SIGNATURE_V2', reason: 'Whether requests signed by signature version 2, which old clients still presign with, are verified or refused.',
+    allowed: 'on or off', initial: 'on', parse: oneOf('on', 'off'),
+  },
+  {
+    name: 'domain', variable: 'HOLDFAST_DOMAIN', reason: 'Domain for virtual-host addressing: BUCKET.domain is then the bucket. Path style works always.',
+    allowed: 'a domain name without port', initial: null, whenUnset: 'none',
+    parse: matching(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, (text) => text.toLowerCase()),
+  },
+  {
+    name: 'publicUrl', variable: 'HOLDFAST_PUBLIC_URL', reason: 'URL that clients use, and therefore sign, when a proxy in front changes the Host header.',
+    allowed: 'http:// or https:// with host and port, without a path', initial: null, whenUnset: 'none', parse: publicUrl,
+  },
+  {
+    name: 'bootstrapFile', variable: 'HOLDFAST_BOOTSTRAP_FILE', reason: 'YAML or JSON file of accounts, users and access keys, applied at every start; applying it again changes nothing.',
+    allowed: 'a path', initial: null, whenUnset: 'none', parse: (text) => ({ value: path.resolve(text) }),
+  },
+  {
+    name: 'lifecycleDaySeconds', variable: 'HOLDFAST_LIFECYCLE_DAY_SECONDS', reason: 'Length of a day for lifecycle rules, so that they can be tried out in minutes.',
+    allowed: '1 to 86400', unit: 'seconds', initial: '86400', parse: whole(1, 86_400),
+  },
+  {
+    name: 'processes', variable: 'HOLDFAST_PROCESSES', reason: 'Server processes over one data folder.',
+    allowed: '1 in this version', initial: '1', parse: processes,
+  },
+  {
+    name: 'smallBodyBytesMax', variable: 'HOLDFAST_SMALL_BODY_BYTES_MAX', reason: 'Bodies up to this size are packed in segments and committed in groups; larger ones get a file of their own.',
+    allowed: '0 to 1048576', unit: 'bytes', initial: String(smallBodyBytesMaxDefault), parse: whole(0, 1_048_576),
+  },
+  {
+    name: 'logLevel', variable: 'HOLDFAST_LOG_LEVEL', reason: 'Least important messages that are written to standard error. debug adds a line for each request, which costs speed.',
+    allowed: 'debug, info, warn or error', initial: 'info', parse: oneOf('debug', 'info', 'warn', 'error'),
+  },
+]
