@@ -1,0 +1,55 @@
+import { fileURLToPath } from 'node:url'
+import { drizzle } from 'drizzle-orm/node-postgres'
+import { migrate } from 'drizzle-orm/node-postgres/migrator'
+import { readMigrationFiles } from 'drizzle-orm/migrator'
+import pg from 'pg'
+
+/** PostgreSQL's own number form. */
+const serverVersionMin = 150_000
+/** Any constant: the same in all versions of the program, so that two starts at once migrate one after the other. */
+const migrationLock = 7_237_113_001
+const migrationsFolder = fileURLToPath(new URL('../../../drizzle', import.meta.url))
+
+/**
+ * Brings the schema to this program's version. Rejects with a plain Error when the server is too old or not in UTF-8, or when
+ * a newer program has already migrated the database: an older one would misread it.
+ */
+export async function migrateSchema(connection: pg.ClientConfig): Promise<void> {
+  const client = new pg.Client(connection)
+  client.on('error', () => {})
+  await client.connect()
+  try {
+    await checkServer(client)
+    await client.query('SET client_min_messages = warning')
+    await client.query('SELECT pg_advisory_lock($1)', [migrationLock])
+    const known = readMigrationFiles({ migrationsFolder })
+    const applied = await appliedMigrations(client)
+    const newest = Math.max(...known.map((migration) => migration.folderMillis))
+    if (applied.some((migration) => migration > newest)) {
+      throw new Error('The database was migrated by a newer Holdfast than this one. Start that version, or restore a backup that is as old as this program.')
+    }
+    if (!applied.includes(newest)) await migrate(drizzle(client), { migrationsFolder })
+  } finally {
+    await client.end()
+  }
+}
+
+async function checkServer(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ number: string; version: string; encoding: string }>(
+    `SELECT current_setting('server_version_num') AS number, current_setting('server_version') AS version, current_setting('server_encoding') AS encoding`,
+  )
+  const server = rows[0]
+  if (server === undefined || Number(server.number) < serverVersionMin) {
+    throw new Error(`HOLDFAST_DATABASE_URL names a PostgreSQL ${server?.version}; version 15 or later is needed.`)
+  }
+  if (server.encoding !== 'UTF8') {
+    throw new Error(`HOLDFAST_DATABASE_URL names a database in ${server.encoding}; object keys need one in UTF8.`)
+  }
+}
+
+async function appliedMigrations(client: pg.Client): Promise<number[]> {
+  const { rows: [table] } = await client.query<{ exists: boolean }>(`SELECT to_regclass('drizzle.__drizzle_migrations') IS NOT NULL AS exists`)
+  if (table?.exists !== true) return []
+  const { rows } = await client.query<{ at: string }>('SELECT created_at AS at FROM drizzle.__drizzle_migrations')
+  return rows.map((row) => Number(row.at))
+}
