@@ -126,17 +126,17 @@ export interface RenderedError {
  */
 export function renderError(error: S3Error, context: { resource: string; requestId: string; hostId: string }): RenderedError {
   const known = table.get(error.code)
-  const { status, message } = known ?? internal
+  const { status } = known ?? internal
   const code = known ? error.code : 'InternalError'
   const body = renderXml('Error', [
     element('Code', code),
-    element('Message', known && error.message !== '' ? error.message : message),
+    element('Message', messageOf(error)),
     ...known ? Object.entries(error.fields).map(([name, value]) => element(name, value)) : [],
     ...context.resource === '' ? [] : [element('Resource', context.resource)],
     element('RequestId', context.requestId),
     element('HostId', context.hostId),
   ], { namespace: false })
-  return { status: known ? error.status ?? status : 500, headers: { 'content-type': 'application/xml', ...error.headers }, body, code }
+  return { status: known ? error.status ?? status : status, headers: { 'content-type': 'application/xml', ...error.headers }, body, code }
 }
 
 /** Status of a code, 500 when it is unknown. For DeleteObjects' per-key errors and for logs. */
@@ -147,4 +147,9 @@ export function errorStatus(code: string): number {
 /** AWS's default wording for a code. */
 export function errorMessage(code: string): string {
   return (table.get(code) ?? internal).message
+}
+
+/** What a client reads: the wording of the throw, else of the table. */
+export function messageOf(error: S3Error): string {
+  return error.message !== '' && table.has(error.code) ? error.message : errorMessage(error.code)
 }
