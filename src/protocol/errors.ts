@@ -49,6 +49,7 @@ const table: ReadonlyMap<string, Row> = new Map(Object.entries({
   InvalidPartOrder: row(400, 'The list of parts was not in ascending order. Parts must be ordered by part number.'),
   InvalidPolicyDocument: row(400, 'The content of the form does not meet the conditions specified in the policy document.'),
   InvalidRange: row(416, 'The requested range is not satisfiable'),
+  InvalidRedirectLocation: row(400, 'The website redirect location must have a prefix of http:// or https:// or /.'),
   InvalidRegion: row(403, 'The Region is not valid.'),
   InvalidRequest: row(400, 'The request is not valid.'),
   InvalidSecurity: row(403, 'The provided security credentials are not valid.'),

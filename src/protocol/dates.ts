@@ -1,0 +1,38 @@
+const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
+
+/** `Fri, 02 Jan 2026 03:04:05 GMT` of epoch ms. */
+export function httpDate(ms: number): string {
+  return new Date(ms).toUTCString()
+}
+
+/** `2026-01-02T03:04:05.000Z`: S3's documents have milliseconds that are always zero, as its versions have whole seconds. */
+export function isoDate(ms: number): string {
+  return new Date(Math.floor(ms / 1000) * 1000).toISOString()
+}
+
+/**
+ * Epoch ms of an HTTP date in any of its three forms (RFC 9110, 5.6.7) or of an ISO 8601 time, which some SDKs send;
+ * undefined for anything else, among it days that no calendar has.
+ */
+export function parseHttpDate(text: string): number | undefined {
+  const trimmed = text.trim()
+  const imf = /^[A-Za-z]{3,9}, (\d{1,2})[ -]([A-Z][a-z]{2})[ -](\d{4}|\d{2}) (\d{2}):(\d{2}):(\d{2}) (?:GMT|UTC|[+-]0000)$/.exec(trimmed)
+  if (imf) return time(imf[3], imf[2], imf[1], imf[4], imf[5], imf[6])
+  const asctime = /^[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d{2}):(\d{2}):(\d{2}) (\d{4})$/.exec(trimmed)
+  if (asctime) return time(asctime[6], asctime[1], asctime[2], asctime[3], asctime[4], asctime[5])
+  if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/.test(trimmed)) {
+    const ms = Date.parse(trimmed)
+    return Number.isNaN(ms) ? undefined : ms
+  }
+  return undefined
+}
+
+function time(year = '', month = '', day = '', hour = '', minute = '', second = ''): number | undefined {
+  const monthIndex = months.indexOf(month)
+  const short = Number(year)
+  const fullYear = year.length > 2 ? short : short + (short < 70 ? 2000 : 1900)
+  const ms = Date.UTC(fullYear, monthIndex, Number(day), Number(hour), Number(minute), Number(second))
+  const back = new Date(ms)
+  const exists = monthIndex >= 0 && back.getUTCDate() === Number(day) && Number(hour) < 24 && Number(minute) < 60 && Number(second) < 61
+  return exists ? ms : undefined
+}
