@@ -1,7 +1,15 @@
+import { S3Error } from '../domain/errors.ts'
+import { isAllowed } from './policy.ts'
+import { createSigningKeys } from './signing.ts'
+import { parseHeaderV2, parseQueryV2, verifyV2 } from './sigv2.ts'
+import { checkV4, verifyV4 } from './sigv4.ts'
+import { parseHeaderV4, parseQueryV4 } from './sigv4-parse.ts'
 import type { AccessKey } from '../metadata/store.ts'
 import type { PayloadSignature } from '../blobs/blobs.ts'
 import type { Principal } from '../domain/model.ts'
 import type { S3Request } from '../protocol/request.ts'
+import type { ParsedV2 } from './sigv2.ts'
+import type { ParsedV4 } from './sigv4-parse.ts'
 
 /**
  * Door of the auth room. It promises: denied by default; only a valid signature over everything that is obeyed passes
@@ -36,4 +44,87 @@ export interface AuthOptions {
   /** For virtual-host addressing: signature version 2 signs `/bucket/key`. */
   readonly accessKey: (id: string) => Promise<AccessKey | null>
   readonly now: () => number
+}
+
+const onlyOneMechanism = 'Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter '
+  + 'or the Authorization header should be specified'
+const versionTwoRefused = 'The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.'
+
+type Form = 'header-v4' | 'header-v2' | 'query-v4' | 'query-v2'
+
+/** Which form a request uses. Throws AccessDenied for none and InvalidArgument for several or an unknown scheme. */
+function formOf(request: S3Request, authorization: string | undefined): Form {
+  const { query } = request
+  const forms: Form[] = []
+  if (authorization !== undefined) forms.push(authorization.startsWith('AWS ') ? 'header-v2' : 'header-v4')
+  if (request.rawQuery !== '') {
+    if (query.has('X-Amz-Signature') || query.has('X-Amz-Algorithm') || query.has('X-Amz-Credential')) forms.push('query-v4')
+    if (query.has('AWSAccessKeyId') || query.has('Signature')) forms.push('query-v2')
+  }
+  const form = forms[0]
+  if (form === undefined) throw new S3Error('AccessDenied')
+  if (forms.length > 1) {
+    throw new S3Error('InvalidArgument', onlyOneMechanism, { fields: { ArgumentName: 'Authorization', ArgumentValue: authorization ?? '' } })
+  }
+  if (form === 'header-v4' && authorization !== undefined && !/^AWS4-(?:HMAC|ECDSA-P256)-SHA256 /.test(authorization)) {
+    throw new S3Error('InvalidArgument', 'Unsupported Authorization Type', { fields: { ArgumentName: 'Authorization', ArgumentValue: authorization } })
+  }
+  return form
+}
+
+function principalOf(key: AccessKey): Principal {
+  return { account: key.account, accessKeyId: key.accessKeyId, user: key.user }
+}
+
+/** There is no token service here, so a session token cannot be ours; ignoring it would lift the limits that it stands for. */
+function assertNoSessionToken(request: S3Request): void {
+  const token = request.headers.get('x-amz-security-token')
+    ?? (request.rawQuery === '' ? undefined : request.query.get('X-Amz-Security-Token') ?? request.query.get('x-amz-security-token'))
+  if (token !== undefined) throw new S3Error('InvalidToken', undefined, { fields: { 'Token-0': token } })
+}
+
+/** The auth room over a source of access keys. Holds no state but derived signing keys. */
+export function createAuth(options: AuthOptions): Auth {
+  const signingKeys = createSigningKeys()
+
+  async function enabledKey(accessKeyId: string): Promise<AccessKey> {
+    const key = await options.accessKey(accessKeyId)
+    if (key === null || !key.enabled) throw new S3Error('InvalidAccessKeyId', undefined, { fields: { AWSAccessKeyId: accessKeyId } })
+    return key
+  }
+
+  async function authenticateV4(request: S3Request, parsed: ParsedV4): Promise<Authenticated> {
+    const checked = checkV4(request, parsed, options.now())
+    const key = await enabledKey(parsed.accessKeyId)
+    const payload = verifyV4(request, checked, signingKeys(key.secretAccessKey, parsed.date, parsed.region), options.publicHost)
+    return { principal: principalOf(key), payload, signatureVersion: 4, presigned: parsed.presigned }
+  }
+
+  async function authenticateV2(request: S3Request, parse: () => ParsedV2): Promise<Authenticated> {
+    if (options.signatureV2 === 'off') throw new S3Error('InvalidRequest', versionTwoRefused)
+    const parsed = parse()
+    const key = await enabledKey(parsed.accessKeyId)
+    return { principal: principalOf(key), payload: verifyV2(request, parsed, key.secretAccessKey), signatureVersion: 2, presigned: parsed.presigned }
+  }
+
+  return {
+    async authenticate(request) {
+      const authorization = request.headers.get('authorization')
+      const form = formOf(request, authorization)
+      assertNoSessionToken(request)
+      switch (form) {
+        case 'header-v4': return authenticateV4(request, parseHeaderV4(request, authorization ?? '', options.region))
+        case 'query-v4': return authenticateV4(request, parseQueryV4(request, options.region))
+        case 'header-v2': return authenticateV2(request, () => parseHeaderV2(request, authorization ?? '', options.now()))
+        case 'query-v2': return authenticateV2(request, () => parseQueryV2(request, options.now()))
+      }
+    },
+
+    authorise(principal, action, resource) {
+      const { user, account } = principal
+      if (user === null || isAllowed(user.policies, action, resource)) return
+      const arn = `arn:aws:iam::${account.id}:user${user.path === '' ? '/' : user.path}${user.name}`
+      throw new S3Error('AccessDenied', `User: ${arn} is not authorized to perform: ${action} on resource: "${resource}"`)
+    },
+  }
 }

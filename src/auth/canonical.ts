@@ -1,0 +1,147 @@
+/**
+ * The canonical request of signature version 4 by S3's rules: the path is taken as sent (no `.` or `//` is removed) and encoded
+ * once. Pure functions over the raw request line and header fields.
+ * Source: Amazon S3 API reference, "Signature calculations for the Authorization header".
+ */
+
+export interface CanonicalParts {
+  readonly method: string
+  /** From `canonicalPath`. */
+  readonly path: string
+  /** From `canonicalQuery`. */
+  readonly query: string
+  /** From `canonicalHeaders`. */
+  readonly headers: ReadonlyMap<string, string>
+  /** Lower-case names in the order of SignedHeaders. A name that the request lacks counts as an empty value. */
+  readonly signedHeaders: readonly string[]
+  /** Digest of the body, or the word that stands for it. */
+  readonly payloadHash: string
+}
+
+const percent = 0x25
+const slash = 0x2f
+const plus = 0x2b
+
+/** 1 for the characters that UriEncode leaves alone. */
+const unreserved = new Uint8Array(256)
+for (const character of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~') unreserved[character.charCodeAt(0)] = 1
+
+/** Value of an upper-case hex digit + 1, 17 to 22 for the lower-case ones, 0 for all else. */
+const hexDigit = new Uint8Array(256)
+for (let digit = 0; digit < 16; digit++) {
+  hexDigit['0123456789abcdef'.charCodeAt(digit)] = digit < 10 ? digit + 1 : digit + 7
+  hexDigit['0123456789ABCDEF'.charCodeAt(digit)] = digit + 1
+}
+
+const encodedByte: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
+  unreserved[byte] === 1 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
+
+/** Byte value of the two hex digits behind the `%` at `index`, -1 when they are not hex. */
+function escapedByte(text: string, index: number): number {
+  if (index + 2 >= text.length) return -1
+  const high = hexDigit[text.charCodeAt(index + 1)] ?? 0
+  const low = hexDigit[text.charCodeAt(index + 2)] ?? 0
+  if (high === 0 || low === 0) return -1
+  return ((high > 16 ? high - 7 : high - 1) << 4) | (low > 16 ? low - 7 : low - 1)
+}
+
+/** Whether re-encoding would change nothing: the common case, found in one pass without a new string. */
+function isCanonical(text: string, keepSlash: boolean): boolean {
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    if (unreserved[code] === 1 || (keepSlash && code === slash)) continue
+    if (code !== percent) return false
+    const byte = escapedByte(text, index)
+    if (byte < 0 || unreserved[byte] === 1) return false
+    if ((hexDigit[text.charCodeAt(index + 1)] ?? 0) > 16 || (hexDigit[text.charCodeAt(index + 2)] ?? 0) > 16) return false
+    index += 2
+  }
+  return true
+}
+
+/**
+ * Decodes and encodes again, byte by byte, so that a character counts the same whether it was sent raw or escaped. An escaped
+ * slash stays escaped. A percent sign that starts no escape counts as itself. Codes 0x80 to 0xff are bytes of the request line.
+ */
+function reencode(text: string, keepSlash: boolean, plusIsSpace: boolean): string {
+  let result = ''
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    if (code === percent) {
+      const byte = escapedByte(text, index)
+      result += encodedByte[byte < 0 ? percent : byte]
+      if (byte >= 0) index += 2
+    } else if (keepSlash && code === slash) {
+      result += '/'
+    } else if (plusIsSpace && code === plus) {
+      result += '%20'
+    } else {
+      result += code < 256 ? encodedByte[code] : Buffer.from(text[index] ?? '').reduce((bytes, byte) => bytes + (encodedByte[byte] ?? ''), '')
+    }
+  }
+  return result
+}
+
+/** Canonical URI of the raw path: as sent, each segment encoded once. */
+export function canonicalPath(rawPath: string): string {
+  if (rawPath === '') return '/'
+  return isCanonical(rawPath, true) ? rawPath : reencode(rawPath, true, false)
+}
+
+function canonicalComponent(text: string): string {
+  return isCanonical(text, false) ? text : reencode(text, false, true)
+}
+
+/**
+ * Canonical query of the raw one: encoded again, sorted by name and then value, duplicates kept, `?name` as `name=`. `+` is a
+ * space, as it is where parameters are read. `exclude` leaves out X-Amz-Signature, which cannot cover itself.
+ */
+export function canonicalQuery(rawQuery: string, exclude: string | null = null): string {
+  if (rawQuery === '') return ''
+  const pairs: { readonly name: string; readonly value: string }[] = []
+  for (const piece of rawQuery.split('&')) {
+    if (piece === '') continue
+    const equals = piece.indexOf('=')
+    const name = canonicalComponent(equals < 0 ? piece : piece.slice(0, equals))
+    if (name === exclude) continue
+    pairs.push({ name, value: equals < 0 ? '' : canonicalComponent(piece.slice(equals + 1)) })
+  }
+  pairs.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.value < b.value ? -1 : a.value > b.value ? 1 : 0))
+  let result = ''
+  for (const { name, value } of pairs) result += `${result === '' ? '' : '&'}${name}=${value}`
+  return result
+}
+
+const highByte = /[\x80-\xff]/
+const doubleSpace = /  +/g
+
+/**
+ * One header value as it is signed: trimmed, runs of spaces folded. Clients sign text as UTF-8 but the HTTP parser hands out
+ * one character a byte, so bytes that are valid UTF-8 become text again.
+ */
+function canonicalHeaderValue(value: string): string {
+  let result = value.trim()
+  if (result.includes('  ')) result = result.replace(doubleSpace, ' ')
+  if (!highByte.test(result)) return result
+  const bytes = Buffer.from(result, 'latin1')
+  const text = bytes.toString('utf8')
+  return Buffer.from(text, 'utf8').equals(bytes) ? text : result
+}
+
+/** Header fields by lower-case name with their signed values; several fields of one name are joined with a comma. */
+export function canonicalHeaders(entries: Iterable<readonly [name: string, value: string]>): Map<string, string> {
+  const headers = new Map<string, string>()
+  for (const [name, value] of entries) {
+    const before = headers.get(name)
+    const canonical = canonicalHeaderValue(value)
+    headers.set(name, before === undefined ? canonical : `${before},${canonical}`)
+  }
+  return headers
+}
+
+/** The canonical request: the six parts, one a line. */
+export function canonicalRequest(parts: CanonicalParts): string {
+  let headers = ''
+  for (const name of parts.signedHeaders) headers += `${name}:${parts.headers.get(name) ?? ''}\n`
+  return `${parts.method}\n${parts.path}\n${parts.query}\n${headers}\n${parts.signedHeaders.join(';')}\n${parts.payloadHash}`
+}

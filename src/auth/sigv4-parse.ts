@@ -1,0 +1,158 @@
+import { presignExpirySecondsMax } from '../domain/limits.ts'
+import { S3Error } from '../domain/errors.ts'
+import { parseIsoBasic, parseRequestDate, isoBasic } from './timestamps.ts'
+import type { S3Request } from '../protocol/request.ts'
+
+/** What a request says of its SigV4 signature: read and checked for form, nothing verified yet. */
+
+export const algorithmV4 = 'AWS4-HMAC-SHA256'
+const algorithmV4a = 'AWS4-ECDSA-P256-SHA256'
+
+export interface ParsedV4 {
+  readonly presigned: boolean
+  readonly accessKeyId: string
+  /** `YYYYMMDD` */
+  readonly date: string
+  readonly region: string
+  /** `20260102/us-east-1/s3/aws4_request` */
+  readonly scope: string
+  /** `;`-separated, as given. */
+  readonly signedHeaders: string
+  readonly signature: string
+  /** As it stands in the string to sign: `20260102T030405Z`. */
+  readonly timestamp: string
+  /** As the client wrote it, for error documents. */
+  readonly requestTime: string
+  readonly signedAt: number
+  /** Null for the header form, which has the clock skew as its only limit. */
+  readonly expiresSeconds: number | null
+}
+
+function malformedHeader(detail: string, fields: Record<string, string> = {}): S3Error {
+  return new S3Error('AuthorizationHeaderMalformed', `The authorization header is malformed; ${detail}`, { fields })
+}
+
+function malformedQuery(message: string, fields: Record<string, string> = {}): S3Error {
+  return new S3Error('AuthorizationQueryParametersError', message, { fields })
+}
+
+function malformedCredential(presigned: boolean, detail: string, fields: Record<string, string> = {}): S3Error {
+  return presigned ? malformedQuery(`Error parsing the X-Amz-Credential parameter; ${detail}`, fields) : malformedHeader(detail, fields)
+}
+
+/**
+ * Splits `key/date/region/s3/aws4_request` from its end, since an access key may hold a slash, and checks each part of the scope
+ * against what this endpoint is. `day` is the day of the request's own timestamp.
+ */
+function parseCredential(credential: string, presigned: boolean, region: string, day: string) {
+  const parts = credential.split('/')
+  const [scopeDate, scopeRegion, service, terminator] = parts.slice(-4)
+  if (parts.length < 5 || scopeDate === undefined || scopeRegion === undefined || service === undefined || terminator === undefined) {
+    throw malformedCredential(presigned, 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
+  }
+  if (terminator !== 'aws4_request') {
+    throw malformedCredential(presigned, `incorrect terminal "${terminator}". This endpoint uses "aws4_request".`)
+  }
+  if (service !== 's3') throw malformedCredential(presigned, `incorrect service "${service}". This endpoint belongs to "s3".`)
+  if (scopeDate !== day) {
+    throw malformedCredential(presigned, `Invalid credential date "${scopeDate}". This date is not the same as X-Amz-Date: "${day}".`)
+  }
+  if (scopeRegion !== region) {
+    throw malformedCredential(presigned, `the region '${scopeRegion}' is wrong; expecting '${region}'`, { Region: region })
+  }
+  const scope = `${scopeDate}/${scopeRegion}/${service}/${terminator}`
+  return { accessKeyId: credential.slice(0, credential.length - scope.length - 1), date: scopeDate, region: scopeRegion, scope }
+}
+
+/** The three fields of `Credential=..., SignedHeaders=..., Signature=...`, in any order, with or without spaces. */
+function parseFields(text: string): { credential: string; signedHeaders: string; signature: string } {
+  const found = new Map<string, string>()
+  for (const piece of text.split(',')) {
+    const field = piece.trim()
+    const equals = field.indexOf('=')
+    const name = field.slice(0, Math.max(equals, 0))
+    if (name !== 'Credential' && name !== 'SignedHeaders' && name !== 'Signature') {
+      throw malformedHeader('the authorization header requires three components: Credential, SignedHeaders, and Signature.')
+    }
+    if (found.has(name)) throw malformedHeader(`duplicate ${name}.`)
+    found.set(name, field.slice(equals + 1))
+  }
+  const credential = found.get('Credential')
+  const signedHeaders = found.get('SignedHeaders')
+  const signature = found.get('Signature')
+  if (!credential) throw malformedHeader('missing Credential.')
+  if (!signedHeaders) throw malformedHeader('missing SignedHeaders.')
+  if (!signature) throw malformedHeader('missing Signature.')
+  return { credential, signedHeaders, signature }
+}
+
+/** The header form. The time comes from x-amz-date, or from Date where that is missing. */
+export function parseHeaderV4(request: S3Request, authorization: string, region: string): ParsedV4 {
+  if (authorization.startsWith(`${algorithmV4a} `)) throw new S3Error('NotImplemented', `${algorithmV4a} signatures are not implemented.`)
+  const { credential, signedHeaders, signature } = parseFields(authorization.slice(algorithmV4.length + 1))
+  const requestTime = request.headers.get('x-amz-date') ?? request.headers.get('date') ?? ''
+  const signedAt = parseRequestDate(requestTime)
+  if (Number.isNaN(signedAt)) throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header')
+  const timestamp = requestTime.length === 16 && requestTime.endsWith('Z') ? requestTime : isoBasic(signedAt)
+  return {
+    presigned: false,
+    ...parseCredential(credential, false, region, timestamp.slice(0, 8)),
+    signedHeaders,
+    signature,
+    timestamp,
+    requestTime,
+    signedAt,
+    expiresSeconds: null,
+  }
+}
+
+const missingParameter = 'Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, '
+  + 'X-Amz-SignedHeaders, and X-Amz-Expires parameters.'
+
+/** The authentication parameters of the query; each may stand there once, so that no two readers see different ones. */
+function queryParameters(request: S3Request): Map<string, string> {
+  const found = new Map<string, string>()
+  for (const [name, value] of request.query.entries) {
+    if (!name.startsWith('X-Amz-')) continue
+    if (found.has(name)) throw malformedQuery(`The parameter ${name} is given more than once.`)
+    found.set(name, value)
+  }
+  return found
+}
+
+function parseExpires(text: string): number {
+  if (!/^-?\d{1,15}$/.test(text)) throw malformedQuery('X-Amz-Expires should be a number')
+  const seconds = Number(text)
+  if (seconds < 0) throw malformedQuery('X-Amz-Expires must be non-negative')
+  if (seconds > presignExpirySecondsMax) {
+    throw malformedQuery(`X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than ${presignExpirySecondsMax} seconds`)
+  }
+  return seconds
+}
+
+/** The query form: a presigned URL of any method. */
+export function parseQueryV4(request: S3Request, region: string): ParsedV4 {
+  const parameters = queryParameters(request)
+  const algorithm = parameters.get('X-Amz-Algorithm')
+  const credential = parameters.get('X-Amz-Credential')
+  const signature = parameters.get('X-Amz-Signature')
+  const timestamp = parameters.get('X-Amz-Date')
+  const signedHeaders = parameters.get('X-Amz-SignedHeaders')
+  const expires = parameters.get('X-Amz-Expires')
+  if (algorithm === algorithmV4a) throw new S3Error('NotImplemented', `${algorithmV4a} signatures are not implemented.`)
+  if (!algorithm || !credential || !signature || !timestamp || !signedHeaders || expires === undefined) throw malformedQuery(missingParameter)
+  if (algorithm !== algorithmV4) throw malformedQuery(`X-Amz-Algorithm only supports "${algorithmV4}"`)
+  const signedAt = parseIsoBasic(timestamp)
+  if (Number.isNaN(signedAt)) throw malformedQuery('X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"')
+  const expiresSeconds = parseExpires(expires)
+  return {
+    presigned: true,
+    ...parseCredential(credential, true, region, timestamp.slice(0, 8)),
+    signedHeaders,
+    signature,
+    timestamp,
+    requestTime: timestamp,
+    signedAt,
+    expiresSeconds,
+  }
+}
