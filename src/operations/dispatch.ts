@@ -1,0 +1,96 @@
+import type { Auth, Authenticated } from '../auth/auth.ts'
+import type { Blobs, RequestBody } from '../blobs/blobs.ts'
+import { S3Error } from '../domain/errors.ts'
+import type { Bucket, Principal } from '../domain/model.ts'
+import { isBucketName } from '../domain/names.ts'
+import type { MetadataStore } from '../metadata/store.ts'
+import type { Reply, S3Request } from '../protocol/request.ts'
+import type { Context, Operation } from './operation.ts'
+import { compileRoutes } from './routes.ts'
+import { operations } from './table.ts'
+import { readXml } from './xml-body.ts'
+
+/**
+ * Door of the operations room: the same steps for every S3 request.
+ * match -> authenticate -> authorise -> decode -> run. What comes back is plain data; only S3Errors are thrown on purpose.
+ */
+export interface Dispatch {
+  handle(request: S3Request): Promise<Reply>
+}
+
+export interface DispatchOptions {
+  readonly auth: Auth
+  readonly metadata: MetadataStore
+  readonly blobs: Blobs
+  readonly region: string
+  readonly objectUrl: (request: S3Request, bucket: string, key: string) => string
+  /** Told the operation's name once it is known: for the log and the metrics. */
+  readonly onOperation?: (request: S3Request, operation: string) => void
+}
+
+export function createDispatch(options: DispatchOptions): Dispatch {
+  const routes = compileRoutes(operations)
+  return { handle: (request) => handle(options, routes.match, request) }
+}
+
+async function handle(options: DispatchOptions, match: (request: S3Request) => Operation, request: S3Request): Promise<Reply> {
+  const authenticated = await options.auth.authenticate(request)
+  const operation = match(request)
+  options.onOperation?.(request, operation.name)
+  const names = targetNames(request)
+  const { principal } = authenticated
+  const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))
+  authorise(actionOf(operation, request), names.bucket, names.key)
+
+  const openBucket = (name: string, expectedOwner: string | undefined): Promise<Bucket> => openOwnBucket(options.metadata, principal, name, expectedOwner)
+  const bucket = operation.level === 'bucket' ? await openBucket(names.bucket, request.headers.get('x-amz-expected-bucket-owner')) : null
+
+  const xml = operation.body === 'xml' ? await readXml(request, requestBodyOf(request, authenticated)) : ''
+  const input = operation.input({ http: request, ...names, xml })
+  if (operation.body === 'stream') request.sendContinue()
+  const context: Context = {
+    principal, http: request, metadata: options.metadata, blobs: options.blobs, region: options.region,
+    requestBody: requestBodyOf(request, authenticated), objectUrl: options.objectUrl, openBucket, authorise,
+  }
+  return operation.level === 'bucket' && bucket !== null ? operation.run(input, { ...context, bucket }) : (operation.run as (input: unknown, context: Context) => Promise<Reply>)(input, context)
+}
+
+function targetNames(request: S3Request): { bucket: string; key: string } {
+  const { target } = request
+  return { bucket: target.scope === 'service' ? '' : target.bucket, key: target.scope === 'object' ? target.key : '' }
+}
+
+function actionOf(operation: Operation, request: S3Request): string {
+  return operation.versionedAction !== undefined && request.query.has('versionId') ? operation.versionedAction : operation.action
+}
+
+function resourceArn(bucket: string, key: string): string {
+  if (bucket === '') return '*'
+  return key === '' ? `arn:aws:s3:::${bucket}` : `arn:aws:s3:::${bucket}/${key}`
+}
+
+/** A bucket is open to its own account only, so far; the error tells others no more than that it exists, as AWS does. */
+async function openOwnBucket(metadata: MetadataStore, principal: Principal, name: string, expectedOwner: string | undefined): Promise<Bucket> {
+  const bucket = await metadata.bucket(name)
+  if (bucket === null) throw noSuchBucket(name)
+  if (bucket.accountId !== principal.account.id) throw new S3Error('AccessDenied')
+  if (expectedOwner !== undefined && expectedOwner !== bucket.accountId) throw new S3Error('AccessDenied')
+  return bucket
+}
+
+function noSuchBucket(name: string): S3Error {
+  return new S3Error(isBucketName(name) ? 'NoSuchBucket' : 'InvalidBucketName', undefined, { fields: { BucketName: name } })
+}
+
+function requestBodyOf(request: S3Request, { payload }: Authenticated): RequestBody {
+  const wireLength = lengthHeader(request, 'content-length')
+  const chunked = payload.kind === 'chunked-signed' || payload.kind === 'chunked-unsigned'
+  return { stream: request.stream, wireLength, length: chunked ? lengthHeader(request, 'x-amz-decoded-content-length') : wireLength, payload }
+}
+
+function lengthHeader(request: S3Request, name: string): number | null {
+  const text = request.headers.get(name)
+  if (text === undefined) return null
+  if (!/^\d{1,16}$/.test(text)) throw new S3Error('InvalidArgument', `The value of ${name} must be a number of bytes.`, { fields: { ArgumentName: name, ArgumentValue: text } })
+  return Number(text)
+}

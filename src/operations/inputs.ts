@@ -1,0 +1,63 @@
+import { S3Error } from '../domain/errors.ts'
+import { listPageMax } from '../domain/limits.ts'
+import type { Bucket, VersioningStatus } from '../domain/model.ts'
+import type { Refused } from '../metadata/store.ts'
+import { parseVersionId } from '../versioning/versions.ts'
+import type { OperationRequest } from './operation.ts'
+
+/** Pieces of `input` that several operations share. */
+
+export function invalidArgument(name: string, value: string, message: string): S3Error {
+  return new S3Error('InvalidArgument', message, { fields: { ArgumentName: name, ArgumentValue: value } })
+}
+
+/** A query parameter that is a whole number in [min, max]; undefined when absent or empty. */
+export function integerParam(request: OperationRequest, name: string, min: number, max: number): number | undefined {
+  const text = request.http.query.get(name)
+  if (text === undefined || text === '') return undefined
+  if (!/^\d{1,10}$/.test(text)) throw invalidArgument(name, text, `Provided ${name} not an integer or within integer range`)
+  const value = Number(text)
+  if (value < min || value > max) throw invalidArgument(name, text, `Argument ${name} must be an integer between ${min} and ${max}`)
+  return value
+}
+
+/** max-keys and its kin: any size is accepted, a page never has more than 1000 entries. */
+export function pageSize(request: OperationRequest, name: string): number {
+  return Math.min(integerParam(request, name, 0, 2 ** 31 - 1) ?? listPageMax, listPageMax)
+}
+
+export function versionIdParam(request: OperationRequest): string | undefined {
+  const text = request.http.query.get('versionId')
+  return text === undefined ? undefined : checkedVersionId(text)
+}
+
+export function checkedVersionId(text: string): string {
+  if (text === '') throw invalidArgument('versionId', text, 'Version id cannot be the empty string')
+  if (parseVersionId(text) === undefined) throw invalidArgument('versionId', text, 'Invalid version id specified')
+  return text
+}
+
+/** url or nothing. */
+export function encodingTypeParam(request: OperationRequest): 'url' | undefined {
+  const text = request.http.query.get('encoding-type')
+  if (text === undefined || text === '') return undefined
+  if (text !== 'url') throw invalidArgument('encoding-type', text, 'Invalid Encoding Method specified in Request')
+  return 'url'
+}
+
+/** The header x-amz-version-id is sent for buckets that have, or had, versioning. */
+export function versionIdHeader(versioning: VersioningStatus, versionId: string | null): Record<string, string | undefined> {
+  return versioning === 'off' || versionId === null ? {} : { 'x-amz-version-id': versionId }
+}
+
+/** The error of a command that the committer refused. */
+export function refusal(refused: Refused<string>, context: { bucket: Bucket; key: string; versionId?: string; uploadId?: string }): S3Error {
+  switch (refused.code) {
+    case 'NoSuchBucket': return new S3Error('NoSuchBucket', undefined, { fields: { BucketName: context.bucket.name } })
+    case 'NoSuchKey': return new S3Error('NoSuchKey', undefined, { fields: { Key: context.key } })
+    case 'NoSuchVersion': return new S3Error('NoSuchVersion', undefined, { fields: { Key: context.key, VersionId: context.versionId ?? '' } })
+    case 'NoSuchUpload': return new S3Error('NoSuchUpload', undefined, { fields: { UploadId: context.uploadId ?? '' } })
+    case 'PreconditionFailed': return new S3Error('PreconditionFailed', undefined, { fields: { Condition: refused.condition ?? '' } })
+    default: return new S3Error(refused.code)
+  }
+}

@@ -1,0 +1,84 @@
+import { S3Error } from '../../domain/errors.ts'
+import { deleteKeysMax, keyBytesMax } from '../../domain/limits.ts'
+import type { DeleteConditions } from '../../domain/model.ts'
+import { errorMessage } from '../../protocol/errors.ts'
+import { entityTag, parseHttpDate, refuseUnsupported } from '../../protocol/headers.ts'
+import { element, parseXml, renderXml, type XmlElement, type XmlNode } from '../../protocol/xml.ts'
+import { parseVersionId } from '../../versioning/versions.ts'
+import { refusal } from '../inputs.ts'
+import { bucketOperation, type BucketContext } from '../operation.ts'
+
+interface Deletion {
+  readonly key: string
+  readonly versionId: string | undefined
+  readonly when: DeleteConditions
+}
+
+/** Each key is a delete of its own, in the order of the document; one that fails does not stop the others. */
+export const deleteObjects = bucketOperation({
+  name: 'DeleteObjects', route: 'POST bucket ?delete', action: 's3:DeleteObject', body: 'xml',
+  input(request) {
+    refuseUnsupported(request.http.headers)
+    const root = parseXml(request.xml, 'Delete')
+    const objects = root.children('Object')
+    if (objects.length === 0 || objects.length > deleteKeysMax) throw new S3Error('MalformedXML')
+    return { quiet: root.text('Quiet')?.toLowerCase() === 'true', deletions: objects.map(deletion) }
+  },
+  async run({ quiet, deletions }, context) {
+    const results = await Promise.all(deletions.map((one) => outcome(one, context)))
+    const shown = results.filter((result) => !(quiet && result.deleted)).map((result) => result.xml)
+    return { status: 200, body: renderXml('DeleteResult', shown) }
+  },
+})
+
+function deletion(object: XmlNode): Deletion {
+  const key = object.text('Key')
+  if (key === undefined || key === '') throw new S3Error('MalformedXML')
+  return { key, versionId: object.text('VersionId') || undefined, when: conditions(object) }
+}
+
+function conditions(object: XmlNode): DeleteConditions {
+  const when: { -readonly [Name in keyof DeleteConditions]: DeleteConditions[Name] } = {}
+  const etag = object.text('ETag')
+  if (etag !== undefined) when.ifMatch = entityTag(etag)
+  const modified = object.text('LastModifiedTime')
+  if (modified !== undefined) {
+    const time = parseHttpDate(modified) ?? Date.parse(modified)
+    if (Number.isNaN(time)) throw new S3Error('MalformedXML')
+    when.ifMatchLastModified = Math.floor(time / 1000) * 1000
+  }
+  const size = object.text('Size')
+  if (size !== undefined) {
+    if (!/^\d{1,16}$/.test(size)) throw new S3Error('MalformedXML')
+    when.ifMatchSize = Number(size)
+  }
+  return when
+}
+
+async function outcome(one: Deletion, context: BucketContext): Promise<{ deleted: boolean; xml: XmlElement }> {
+  try {
+    return { deleted: true, xml: await deleteOne(one, context) }
+  } catch (error) {
+    if (!(error instanceof S3Error)) throw error
+    const version = one.versionId === undefined ? [] : [element('VersionId', one.versionId)]
+    return { deleted: false, xml: element('Error', [element('Key', one.key), ...version, element('Code', error.code), element('Message', error.message || errorMessage(error.code))]) }
+  }
+}
+
+async function deleteOne({ key, versionId, when }: Deletion, { bucket, metadata, principal, authorise }: BucketContext): Promise<XmlElement> {
+  authorise(versionId === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion', bucket.name, key)
+  if (Buffer.byteLength(key) > keyBytesMax) throw new S3Error('KeyTooLongError')
+  if (key.includes('\0')) throw new S3Error('InvalidArgument', 'A key has no NUL character.')
+  if (versionId !== undefined && parseVersionId(versionId) === undefined) throw new S3Error('NoSuchVersion')
+  const result = await metadata.commit({
+    kind: 'delete', bucketId: bucket.id, key, ownerAccountId: principal.account.id, when, ...(versionId === undefined ? {} : { versionId }),
+  })
+  if (!result.ok && !(result.code === 'NoSuchVersion' && Object.keys(when).length === 0)) throw refusal(result, { bucket, key, versionId: versionId ?? '' })
+  const children = [element('Key', key)]
+  if (versionId !== undefined) children.push(element('VersionId', versionId))
+  if (result.ok && result.deleteMarker) {
+    children.push(element('DeleteMarker', 'true'))
+    if (result.versionId !== null) children.push(element('DeleteMarkerVersionId', result.versionId))
+  }
+  return element('Deleted', children)
+}

@@ -1,0 +1,37 @@
+import { S3Error } from '../../domain/errors.ts'
+import { putBytesMax } from '../../domain/limits.ts'
+import { checksumHeaders, expectedDigests, objectMetadata, parseTaggingHeader, refuseUnsupported, writeConditions } from '../../protocol/headers.ts'
+import { refusal, versionIdHeader } from '../inputs.ts'
+import { bucketOperation, type OperationRequest } from '../operation.ts'
+import { declaredLength, digestAlgorithm } from './body.ts'
+
+export const putObject = bucketOperation({
+  name: 'PutObject', route: 'PUT object', action: 's3:PutObject', body: 'stream',
+  input(request: OperationRequest) {
+    const { headers } = request.http
+    refuseUnsupported(headers)
+    const expect = expectedDigests(headers)
+    return {
+      key: request.key, metadata: objectMetadata(headers), tags: parseTaggingHeader(headers.get('x-amz-tagging')),
+      when: writeConditions(headers), expect, algorithm: digestAlgorithm(expect), 
+    }
+  },
+  async run(input, context) {
+    const { bucket, metadata, blobs, requestBody, principal } = context
+    if (input.tags.length > 0) context.authorise('s3:PutObjectTagging', bucket.name, input.key)
+    declaredLength(requestBody, putBytesMax)
+    const written = await blobs.write(requestBody, { expect: input.expect, algorithm: input.algorithm, owner: { bucketId: bucket.id, key: input.key }, bytesMax: putBytesMax })
+    const result = await metadata.commit({
+      kind: 'put', bucketId: bucket.id, key: input.key, ownerAccountId: principal.account.id, when: input.when,
+      content: {
+        size: written.size, etag: written.md5, metadata: input.metadata, tags: input.tags, checksum: written.checksum,
+        parts: null, manifest: written.manifest, storageClass: 'STANDARD',
+      },
+    })
+    if (!result.ok) throw refusal(result, { bucket, key: input.key })
+    return {
+      status: 200,
+      headers: { etag: `"${written.md5}"`, ...checksumHeaders(written.checksum), ...versionIdHeader(result.versioning, result.version.versionId) },
+    }
+  },
+})
