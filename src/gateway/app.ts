@@ -1,0 +1,58 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { getRequestListener, type HttpBindings } from '@hono/node-server'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { Hono } from 'hono'
+
+/**
+ * Door of the gateway: the two Hono apps. The S3 port has a single catch-all, because any path can be a bucket; the control
+ * port has the rest. Neither replaces global objects.
+ */
+
+/** Answers one request by writing to `outgoing`; never throws. */
+export type Serve = (incoming: IncomingMessage, outgoing: ServerResponse) => void
+
+/**
+ * The S3 port. Keys and signatures are made from the raw request line, so the app never looks at the web Request: Hono gets
+ * one constant request for all, which also keeps it from treating HEAD as GET and from decoding paths.
+ */
+export function s3App(serve: Serve): RequestListener {
+  const app = new Hono<{ Bindings: HttpBindings }>({ getPath: () => '/' })
+  app.all('/', (c) => {
+    serve(c.env.incoming, c.env.outgoing)
+    return RESPONSE_ALREADY_SENT
+  })
+  const anyRequest = new Request('http://s3/')
+  let current: { incoming: IncomingMessage; outgoing: ServerResponse } | null = null
+  const listener = getRequestListener((_request, env) => app.fetch(anyRequest, env), {
+    overrideGlobalObjects: false,
+    autoCleanupIncoming: false,
+    // A URL or Host that the web's Request refuses (a raw backslash in a key, for one) is for S3 to judge. The listener calls this
+    // before its first await, so `current` is the request at hand.
+    errorHandler: () => {
+      if (current !== null) serve(current.incoming, current.outgoing)
+      return RESPONSE_ALREADY_SENT
+    },
+  })
+  return (incoming, outgoing) => {
+    current = { incoming, outgoing }
+    void listener(incoming, outgoing)
+    current = null
+  }
+}
+
+export interface ControlOptions {
+  /** Null when the server can serve, else why it cannot. */
+  readonly notReady: () => Promise<string | null>
+}
+
+/** The control port. Nothing that tells or changes something is here without authentication but the two health checks. */
+export function controlApp({ notReady }: ControlOptions): RequestListener {
+  const app = new Hono()
+  app.get('/health/live', (c) => c.json({ status: 'live' }))
+  app.get('/health/ready', async (c) => {
+    const reason = await notReady()
+    return reason === null ? c.json({ status: 'ready' }) : c.json({ status: 'not ready', reason }, 503)
+  })
+  app.notFound((c) => c.json({ error: 'not found' }, 404))
+  return getRequestListener(app.fetch, { overrideGlobalObjects: false })
+}

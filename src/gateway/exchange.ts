@@ -1,0 +1,125 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { S3Error } from '../domain/errors.ts'
+import { errorStatus } from '../protocol/errors.ts'
+import type { Reply, S3Request } from '../protocol/request.ts'
+import type { Log } from '../telemetry/log.ts'
+import { writeError, writeReply, type AnswerContext } from './answer.ts'
+import type { Serve } from './app.ts'
+import { nextRequestId } from './ids.ts'
+import { IncomingRequest, resourceOf, unreadBodyBytes, type IncomingOptions } from './incoming.ts'
+import { lingerBytesMax, lingerMs, unreadBodyBytesMax } from './limits.ts'
+import { createWatchdog } from './watchdog.ts'
+
+export interface ExchangeOptions extends IncomingOptions {
+  /** Answers a request; an S3Error that it throws is answered as an error document, anything else as InternalError. */
+  readonly handle: (request: S3Request) => Promise<Reply>
+  readonly log: Log
+}
+
+export interface Exchange {
+  readonly serve: Serve
+  /** Some request of this connection has an answer that has begun and is not out yet. */
+  answering(socket: Duplex): boolean
+  /** From now on every answer closes its connection. */
+  drain(): void
+  /** Stops the timer that ends transfers that stand still. */
+  close(): void
+}
+
+/** Raw request in, reply or error out: the one place from which a response of the S3 port is written. */
+export function createExchange(options: ExchangeOptions): Exchange {
+  const watchdog = createWatchdog(options.log)
+  const state = { draining: false }
+  return {
+    serve(incoming, outgoing) {
+      watchdog.add(incoming, outgoing)
+      answer(options, state, incoming, outgoing).catch((error: unknown) => {
+        options.log.error('An answer could not be written', { error })
+        outgoing.destroy()
+      })
+    },
+    answering: (socket) => watchdog.answering(socket),
+    drain() {
+      state.draining = true
+    },
+    close: () => watchdog.close(),
+  }
+}
+
+async function answer(options: ExchangeOptions, state: { readonly draining: boolean }, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  const requestId = nextRequestId()
+  const started = options.log.debugging ? performance.now() : 0
+  let request: IncomingRequest | undefined
+  let failure: unknown
+  try {
+    request = new IncomingRequest(incoming, outgoing, requestId, options)
+    const reply = await options.handle(request)
+    if (outgoing.destroyed) release(reply)
+    else await writeReply(outgoing, reply, contextOf(options, state, incoming, request, requestId))
+  } catch (error) {
+    failure = error
+    const context = contextOf(options, state, incoming, request, requestId)
+    const refused = context.toS3Error(error)
+    if (!outgoing.headersSent && !outgoing.destroyed) writeError(outgoing, refused, context)
+  }
+  if (options.log.debugging) {
+    options.log.debug('request', {
+      requestId, method: incoming.method, path: resourceOf(incoming), status: outgoing.headersSent ? outgoing.statusCode : 0,
+      code: failure instanceof S3Error ? failure.code : undefined, milliseconds: Math.round((performance.now() - started) * 10) / 10,
+    })
+  }
+}
+
+/** A reply that nobody will get: its reader still holds a descriptor. */
+function release({ body }: Reply): void {
+  if (typeof body === 'object' && 'kind' in body && body.kind === 'stream') body.reader.close()
+}
+
+function contextOf(
+  options: ExchangeOptions, state: { readonly draining: boolean }, incoming: IncomingMessage, request: IncomingRequest | undefined, requestId: string,
+): AnswerContext {
+  const unread = unreadBodyBytes(incoming)
+  // Node drops a short rest by itself and goes on with the next request. A client that waits for permission to send its body may
+  // send it or not: what comes next on such a connection is anybody's guess.
+  const abandon = unread !== 0 && (unread === null || unread > unreadBodyBytesMax || request === undefined || request.holdsBodyBack)
+  return {
+    requestId,
+    resource: resourceOf(incoming),
+    head: incoming.method === 'HEAD',
+    close: abandon || state.draining,
+    linger: abandon ? () => linger(incoming) : null,
+    toS3Error: (error) => s3ErrorOf(error, options.log, requestId, incoming),
+  }
+}
+
+/** Reads and drops until the body ends, the client goes away, or it was enough. Never rejects. */
+function linger(incoming: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    let left = lingerBytesMax
+    const timer = setTimeout(done, lingerMs)
+    function done(): void {
+      clearTimeout(timer)
+      resolve()
+    }
+    incoming.removeAllListeners('data')
+    incoming.removeAllListeners('readable')
+    incoming.on('data', (chunk: Buffer) => {
+      left -= chunk.length
+      if (left < 0) done()
+    })
+    incoming.once('end', done)
+    incoming.once('error', done)
+    incoming.once('close', done)
+    incoming.resume()
+  })
+}
+
+function s3ErrorOf(error: unknown, log: Log, requestId: string, incoming: IncomingMessage): S3Error {
+  if (error instanceof S3Error) {
+    if ((error.status ?? errorStatus(error.code)) >= 500) log.warn('A request failed', { requestId, code: error.code, error })
+    return error
+  }
+  log.error('A request failed in a way that nobody foresaw', { requestId, method: incoming.method, path: resourceOf(incoming), error })
+  return new S3Error('InternalError')
+}

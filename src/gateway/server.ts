@@ -1,0 +1,96 @@
+import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { S3Error } from '../domain/errors.ts'
+import { renderError } from '../protocol/errors.ts'
+import { hostId, nextRequestId } from './ids.ts'
+import { connectionsMax, drainMs, headersTimeoutMs, keepAliveTimeoutMs, parserHeaderBytesMax } from './limits.ts'
+
+export interface Listener {
+  readonly port: number
+  /** Stops accepting, lets running requests finish (bounded), closes every connection. Idempotent. */
+  stop(): Promise<void>
+}
+
+export interface ListenOptions {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  readonly listener: RequestListener
+  /** Bytes of a request that nobody could parse are answered by S3's XML or, on the control port, by Node's own bare status. */
+  readonly s3: boolean
+  /** The request whose bytes the parser gave up on has been answered already. */
+  readonly answering?: (socket: Duplex) => boolean
+}
+
+/** Opens one port. Rejects with Node's error when the address cannot be had. */
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const server = createServer({
+    noDelay: true,
+    keepAlive: true,
+    keepAliveTimeout: keepAliveTimeoutMs,
+    headersTimeout: headersTimeoutMs,
+    // A 5 GiB body over a slow line takes hours; the watchdog of the exchange ends transfers that stand still.
+    requestTimeout: 0,
+    connectionsCheckingInterval: 5_000,
+    maxHeaderSize: parserHeaderBytesMax,
+    insecureHTTPParser: false,
+    // A missing Host is answered in S3's XML by the exchange.
+    requireHostHeader: !options.s3,
+  }, options.listener)
+  server.maxConnections = connectionsMax
+  // Object keys are not routes: a request that asks to continue goes the same way, and the operation says when.
+  if (options.s3) server.on('checkContinue', options.listener)
+  if (options.s3) server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.answering?.(socket) ?? false))
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host: options.host, port: options.port, backlog: 4096 }, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  let stopped: Promise<void> | null = null
+  return { port: (server.address() as AddressInfo).port, stop: () => stopped ??= stop(server) }
+}
+
+async function stop(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  // `close` looks for idle connections only once; those that fall idle later are looked for here.
+  const sweep = setInterval(() => server.closeIdleConnections(), 50)
+  const force = setTimeout(() => server.closeAllConnections(), drainMs)
+  await closed
+  clearInterval(sweep)
+  clearTimeout(force)
+}
+
+/** Answers what the HTTP parser refused: the request has no exchange, so the bytes go straight to the socket, which then closes. */
+function refuse(error: NodeJS.ErrnoException, socket: Duplex, answering: boolean): void {
+  if (error.code === 'ECONNRESET' || !socket.writable || answering) {
+    socket.destroy()
+    return
+  }
+  const requestId = nextRequestId()
+  const rendered = renderError(parserError(error.code), { resource: '', requestId, hostId })
+  const body = Buffer.from(rendered.body)
+  socket.end(Buffer.concat([Buffer.from([
+    `HTTP/1.1 ${rendered.status} ${STATUS_CODES[rendered.status] ?? ''}`,
+    `x-amz-request-id: ${requestId}`,
+    `x-amz-id-2: ${hostId}`,
+    'Server: Holdfast',
+    `Date: ${new Date().toUTCString()}`,
+    'Content-Type: application/xml',
+    `Content-Length: ${body.length}`,
+    'Connection: close',
+    '', '',
+  ].join('\r\n')), body]))
+  // What the client still sends is read for a moment: closing on unread bytes would reset the connection under the answer.
+  socket.resume()
+  setTimeout(() => socket.destroy(), 1000).unref()
+}
+
+function parserError(code: string | undefined): S3Error {
+  if (code === 'HPE_HEADER_OVERFLOW') return new S3Error('RequestHeaderSectionTooLarge')
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return new S3Error('RequestTimeout')
+  return new S3Error('BadRequest')
+}
+
