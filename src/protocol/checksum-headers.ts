@@ -26,15 +26,15 @@ export function expectedDigests(headers: Headers): ExpectedDigests {
   }
 }
 
-/** The one x-amz-checksum-* header with a digest. */
-function checksumHeader(headers: Headers): ExpectedDigests['checksum'] {
+/** The one x-amz-checksum-* header with a digest; `suffix` is what may stand behind the digest. */
+function checksumHeader(headers: Headers, suffix?: RegExp): ExpectedDigests['checksum'] {
   const present = checksumAlgorithms.filter((algorithm) => headers.has(checksumHeaderName(algorithm)))
   if (present.length > 1) throw invalid('Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.')
   const [algorithm] = present
   if (algorithm === undefined) return undefined
   const name = checksumHeaderName(algorithm)
   const value = headers.get(name) ?? ''
-  if (!isDigest(algorithm, value)) throw invalid(`Value for ${name} header is invalid.`)
+  if (!isDigest(algorithm, suffix ? value.replace(suffix, '') : value)) throw invalid(`Value for ${name} header is invalid.`)
   return { algorithm, value }
 }
 
@@ -47,8 +47,7 @@ function trailerChecksum(headers: Headers): ChecksumAlgorithm | undefined {
 }
 
 function checkNamed(named: string, sent: ChecksumAlgorithm | undefined): void {
-  const algorithm = algorithmByName(named)
-  if (algorithm === undefined) throw invalid('Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]')
+  const algorithm = knownAlgorithm(named)
   if (sent === undefined) throw invalid('x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.')
   if (sent !== algorithm) throw invalid('Value for x-amz-sdk-checksum-algorithm header is invalid.')
 }
@@ -65,16 +64,45 @@ export interface ChecksumRequest {
  */
 export function checksumRequest(headers: Headers): ChecksumRequest {
   const name = headers.get('x-amz-checksum-algorithm')
-  const typeName = headers.get('x-amz-checksum-type')?.toUpperCase()
   if (name === undefined) {
-    if (typeName !== undefined) throw invalid('The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.')
+    if (headers.has('x-amz-checksum-type')) throw invalid('The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.')
     return { algorithm: null, type: null }
   }
-  const algorithm = algorithmByName(name)
-  if (algorithm === undefined) throw invalid('Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]')
+  const algorithm = knownAlgorithm(name)
   const types = checksumTypes(algorithm)
-  if (typeName === undefined) return { algorithm, type: types[0] ?? null }
-  if (typeName !== 'FULL_OBJECT' && typeName !== 'COMPOSITE') throw invalid('Value for x-amz-checksum-type header is invalid.')
-  if (!types.includes(typeName)) throw invalid(`The ${typeName} checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`)
-  return { algorithm, type: typeName }
+  const type = checksumTypeHeader(headers)
+  if (type === null) return { algorithm, type: types[0] ?? null }
+  if (!types.includes(type)) throw invalid(`The ${type} checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`)
+  return { algorithm, type }
+}
+
+/** x-amz-checksum-type, null without it. Throws InvalidRequest for a type that S3 does not have. */
+export function checksumTypeHeader(headers: Headers): ChecksumType | null {
+  const value = headers.get('x-amz-checksum-type')
+  if (value === undefined) return null
+  const type = value.toUpperCase()
+  if (type !== 'FULL_OBJECT' && type !== 'COMPOSITE') throw invalid('Value for x-amz-checksum-type header is invalid.')
+  return type
+}
+
+/** x-amz-checksum-algorithm of CopyObject: what to compute for the copy; null keeps the source's checksum. */
+export function copyChecksumAlgorithm(headers: Headers): ChecksumAlgorithm | null {
+  const name = headers.get('x-amz-checksum-algorithm')
+  return name === undefined ? null : knownAlgorithm(name)
+}
+
+/**
+ * The x-amz-checksum-* header of CompleteMultipartUpload: the whole object's, which may be a composite value with `-N`;
+ * null without one. Throws InvalidRequest for more than one or a value of the wrong form.
+ */
+export function objectChecksum(headers: Headers): { readonly algorithm: ChecksumAlgorithm; readonly value: string } | null {
+  return checksumHeader(headers, /-[1-9]\d{0,4}$/) ?? null
+}
+
+function knownAlgorithm(name: string): ChecksumAlgorithm {
+  const algorithm = algorithmByName(name)
+  if (algorithm === undefined) {
+    throw invalid(`Checksum algorithm provided is unsupported. Please try again with any of the valid types: [${checksumAlgorithms.join(', ')}]`)
+  }
+  return algorithm
 }

@@ -12,10 +12,10 @@ import { parseQuery } from './target.ts'
 /** Request headers, decoded into the words of the model. What belongs to answers is in `response-headers.ts`. */
 
 export type { EtagList, ReadConditions } from '../domain/conditions.ts'
-export { checksumRequest, expectedDigests, type ChecksumRequest } from './checksum-headers.ts'
+export { checksumRequest, checksumTypeHeader, copyChecksumAlgorithm, expectedDigests, objectChecksum, type ChecksumRequest } from './checksum-headers.ts'
 export { httpDate, isoDate, parseHttpDate } from './dates.ts'
 export { refuseUnsupported } from './unsupported.ts'
-export { checksumHeaders, objectHeaders, versionHeaders } from './response-headers.ts'
+export { checksumElements, checksumHeaders, objectHeaders, versionHeaders } from './response-headers.ts'
 
 /** Header fields from Node's `incoming.rawHeaders`: name and value in turn, bytes as Latin-1. */
 export function makeHeaders(rawHeaders: readonly string[]): Headers {

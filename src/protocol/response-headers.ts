@@ -1,7 +1,8 @@
-import { checksumHeaderName } from '../checksums/algorithms.ts'
+import { checksumElementName, checksumHeaderName } from '../checksums/algorithms.ts'
 import type { Checksum, ObjectVersion, SystemHeaderName, VersioningStatus } from '../domain/model.ts'
 import { httpDate } from './dates.ts'
 import { encodeWords } from './rfc2047.ts'
+import { element, type XmlElement } from './xml.ts'
 
 type ReplyHeaders = Record<string, string | undefined>
 
@@ -13,6 +14,13 @@ export function versionHeaders(version: { readonly versionId: string } | null, v
 /** The x-amz-checksum-* header and its type; nothing for null. */
 export function checksumHeaders(checksum: Checksum | null): ReplyHeaders {
   return checksum === null ? {} : { [checksumHeaderName(checksum.algorithm)]: checksum.value, 'x-amz-checksum-type': checksum.type }
+}
+
+/** The Checksum... element and ChecksumType, as results and attributes show them; `typed: false` leaves the type out, as parts do. */
+export function checksumElements(checksum: Checksum | null, options: { typed: boolean } = { typed: true }): XmlElement[] {
+  if (checksum === null) return []
+  const value = element(checksumElementName(checksum.algorithm), checksum.value)
+  return options.typed ? [value, element('ChecksumType', checksum.type)] : [value]
 }
 
 /**
