@@ -95,3 +95,6 @@ export interface BlobReader {
   /** Releases buffers and descriptors; idempotent; must be called. */
   close(): void
 }
+
+export { createBlobs } from './create.ts'
+export type { BlobsOptions, OpenBlobs } from './create.ts'

@@ -1,0 +1,27 @@
+import { checksumAlgorithms, checksumHeaderName } from '../checksums/algorithms.ts'
+import { S3Error } from '../domain/errors.ts'
+import type { DigestEnd } from '../workers/digester.ts'
+import type { ExpectedDigests, PayloadSignature, RequestBody } from './blobs.ts'
+import type { Framing, Sink, Trailer } from './receive.ts'
+
+/** How the body is framed inside HTTP's own framing: aws-chunked, or not at all (null). */
+export function framingOf(body: RequestBody): ((sink: Sink) => Framing) | null {
+  if (body.payload.kind === 'sha256' || body.payload.kind === 'unsigned') return null
+  throw new S3Error('NotImplemented')
+}
+
+/**
+ * What the digests must come to, from the headers and the trailer. Errors: MalformedTrailerError when the announced checksum
+ * did not come, when one came that was not announced, or when a signed trailer has no signature.
+ */
+export function trailerEnd(expect: ExpectedDigests, payload: PayloadSignature, trailer: Trailer | null): DigestEnd {
+  const checksums = expect.checksum === undefined ? [] : [expect.checksum]
+  for (const algorithm of checksumAlgorithms) {
+    const value = trailer?.fields.get(checksumHeaderName(algorithm))
+    if ((value !== undefined) !== (algorithm === expect.trailer)) throw new S3Error('MalformedTrailerError')
+    if (value !== undefined) checksums.push({ algorithm, value })
+  }
+  if (payload.kind !== 'chunked-signed' || !payload.trailer) return { checksums, trailer: null }
+  if (trailer === null || trailer.signature === null) throw new S3Error('MalformedTrailerError')
+  return { checksums, trailer: { text: trailer.text, signature: trailer.signature } }
+}

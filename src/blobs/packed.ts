@@ -1,0 +1,201 @@
+import { randomBytes } from 'node:crypto'
+import { closeSync, ftruncateSync, openSync, unlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { S3Error } from '../domain/errors.ts'
+import { batchBodiesMax, batchBytesMax, segmentBytesMax, segmentLanes } from '../domain/limits.ts'
+import type { Placement } from '../domain/model.ts'
+import {
+  assertWritable, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
+} from '../storage/backend.ts'
+import type { Drive, IoFailure, Log } from '../storage/backend.ts'
+import type { ChunkMark, Digested, DigestEnd, DigestPlan } from '../workers/digester.ts'
+import type { WorkerPool } from '../workers/pool.ts'
+import type { BatchItem, BatchOutcome } from '../workers/worker.ts'
+
+/** A small body that was received whole. */
+export interface SmallBody {
+  readonly blob: string
+  readonly chunks: readonly Uint8Array[]
+  readonly length: number
+  readonly owner: { readonly bucketId: number; readonly key: string }
+  readonly plan: DigestPlan
+  readonly end: DigestEnd
+  readonly marks: readonly ChunkMark[]
+}
+
+export interface Appended {
+  readonly place: Placement
+  readonly md5: string
+  readonly checksum: string
+}
+
+/**
+ * Group commit of small bodies. Each lane appends to a segment of its own, one group at a time: while one lane is being
+ * synced, the next group gathers for the other. Groups close when a lane is free, never on a timer.
+ */
+export interface Packed {
+  /** Resolves when the record is durable. Rejects with the refusal of this body, or with the error of the group's write. */
+  append(body: SmallBody): Promise<Appended>
+  /** Names of the segments that this process still appends to. */
+  active(): ReadonlySet<string>
+  /** Waits for what is queued, then closes the segments. */
+  close(): Promise<void>
+}
+
+interface Waiting {
+  readonly body: SmallBody
+  readonly resolve: (appended: Appended) => void
+  readonly reject: (error: Error) => void
+}
+
+interface Segment {
+  readonly drive: Drive
+  readonly name: string
+  readonly fd: number
+  /** Where the next group begins; 0 until the first one is durable. */
+  at: number
+}
+
+interface Lane {
+  segment: Segment | null
+  buffer: SharedArrayBuffer
+  running: Promise<void> | null
+}
+
+export function createPacked(options: { pool: WorkerPool; drive: () => Drive; log: Log; segmentBytes?: number }): Packed {
+  const { pool, log } = options
+  const segmentBytes = options.segmentBytes ?? segmentBytesMax
+  const queue: Waiting[] = []
+  const lanes: Lane[] = Array.from({ length: segmentLanes }, () => ({ segment: null, buffer: new SharedArrayBuffer(256 * 1024), running: null }))
+  let scheduled = false
+
+  /** Bodies that arrive in one turn of the event loop share a group: the turn's end is free of charge. */
+  function schedule(): void {
+    if (scheduled) return
+    scheduled = true
+    setImmediate(pump)
+  }
+
+  function pump(): void {
+    scheduled = false
+    for (const lane of lanes) {
+      if (queue.length === 0) return
+      if (lane.running !== null) continue
+      lane.running = commit(lane, takeGroup(queue)).finally(() => {
+        lane.running = null
+        if (queue.length > 0) schedule()
+      })
+    }
+  }
+
+  async function commit(lane: Lane, group: readonly Waiting[]): Promise<void> {
+    try {
+      const segment = lane.segment ?? openSegment(options.drive())
+      lane.segment = segment
+      const headBytes = segment.at === 0 ? segmentHeaderBytes : 0
+      const items = layOut(lane, headBytes, group)
+      const outcome = await pool.batch({
+        buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, items,
+        newIn: segment.at === 0 ? dirname(join(segment.drive.root, segmentPath(segment.name))) : null,
+      })
+      if (outcome.failure !== null) abandon(lane, segment)
+      else segment.at += outcome.written
+      settle(group, segment, outcome, log)
+      if (segment.at >= segmentBytes && lane.segment === segment) retire(lane, segment)
+    } catch (error) {
+      if (lane.segment !== null) abandon(lane, lane.segment)
+      const failure = error instanceof S3Error ? error : new S3Error('InternalError', undefined, { cause: error })
+      if (failure !== error) log.error('group commit failed', { error: String(error) })
+      for (const { reject } of group) reject(failure)
+    }
+  }
+
+  /** After a failed write the tail of the segment is unknown: it is cut off, and nothing is appended to this segment again. */
+  function abandon(lane: Lane, segment: Segment): void {
+    retire(lane, segment)
+    try {
+      const path = join(segment.drive.root, segmentPath(segment.name))
+      if (segment.at === 0) unlinkSync(path)
+    } catch (error) {
+      log.warn('abandoned segment was not removed', { segment: segment.name, error: String(error) })
+    }
+  }
+
+  function retire(lane: Lane, segment: Segment): void {
+    lane.segment = null
+    try {
+      if (segment.at > 0) ftruncateSync(segment.fd, segment.at)
+      closeSync(segment.fd)
+    } catch (error) {
+      log.warn('segment was not closed cleanly', { segment: segment.name, error: String(error) })
+    }
+  }
+
+  return {
+    append: (body) => new Promise((resolve, reject) => {
+      queue.push({ body, resolve, reject })
+      schedule()
+    }),
+    active: () => new Set(lanes.flatMap((lane) => (lane.segment === null ? [] : [lane.segment.name]))),
+    async close() {
+      while (queue.length > 0 || lanes.some((lane) => lane.running !== null)) {
+        pump()
+        await Promise.all(lanes.map((lane) => lane.running))
+      }
+      for (const lane of lanes) if (lane.segment !== null) (lane.segment.at === 0 ? abandon : retire)(lane, lane.segment)
+    },
+  }
+}
+
+/** Takes the oldest bodies that fit one group; at least one. */
+function takeGroup(queue: Waiting[]): Waiting[] {
+  let bytes = 0
+  let count = 0
+  while (count < queue.length && count < batchBodiesMax && (count === 0 || bytes < batchBytesMax)) bytes += queue[count++]?.body.length ?? 0
+  return queue.splice(0, count)
+}
+
+/** A restart never appends to an old segment, so the name is new each time: 22 hex digits that sort by time for the eye. */
+function openSegment(drive: Drive): Segment {
+  assertWritable(drive)
+  const name = `${Date.now().toString(16).padStart(12, '0')}${randomBytes(5).toString('hex')}`
+  return { drive, name, fd: openSync(join(drive.root, segmentPath(name)), 'wx+', 0o600), at: 0 }
+}
+
+/** Copies the bodies and keys of a group to the lane's buffer, each where its record will be. */
+function layOut(lane: Lane, headBytes: number, group: readonly Waiting[]): BatchItem[] {
+  let end = headBytes
+  const items = group.map(({ body }): BatchItem => {
+    const keyBytes = Buffer.byteLength(body.owner.key)
+    const start = end
+    end += recordBytes(body.length, keyBytes)
+    return {
+      start, keyBytes, blob: body.blob, length: body.length, bucketId: body.owner.bucketId, plan: body.plan, end: body.end, marks: body.marks,
+    }
+  })
+  if (end > lane.buffer.byteLength) lane.buffer = new SharedArrayBuffer(2 ** Math.ceil(Math.log2(end)))
+  const buffer = Buffer.from(lane.buffer)
+  if (headBytes > 0) encodeSegmentHeader(buffer, { createdAt: Date.now(), writer: processToken })
+  group.forEach(({ body }, index) => {
+    let at = (items[index]?.start ?? 0) + recordHeaderBytes
+    for (const chunk of body.chunks) {
+      buffer.set(chunk, at)
+      at += chunk.length
+    }
+    buffer.write(body.owner.key, at, 'utf8')
+  })
+  return items
+}
+
+/** Gives each body of a group its own answer: a refusal is its own, a failed write is everybody's. */
+function settle(group: readonly Waiting[], segment: Segment, outcome: BatchOutcome, log: Log): void {
+  const failed = outcome.failure === null ? null : writeError(segment.drive, outcome.failure satisfies IoFailure, log)
+  group.forEach(({ resolve, reject }, index) => {
+    const digested: Digested | undefined = outcome.digested[index]
+    const at = outcome.at[index] ?? -1
+    if (digested !== undefined && !digested.ok) reject(new S3Error(digested.refusal.code, digested.refusal.message))
+    else if (failed !== null) reject(failed)
+    else if (digested === undefined || at < 0) reject(new S3Error('InternalError'))
+    else resolve({ place: { kind: 'segment', drives: [segment.drive.id], segment: segment.name, at }, md5: digested.md5, checksum: digested.checksum })
+  })
+}

@@ -1,0 +1,146 @@
+import { S3Error } from '../domain/errors.ts'
+import { bodyBytesPerSecondMin, bodyRateWindowMs } from '../domain/limits.ts'
+import type { RequestBody } from './blobs.ts'
+
+/** Where the bytes of one body go, in order. */
+export interface Sink {
+  /** Takes the bytes; may keep them until it is no longer `full`. */
+  bytes(bytes: Uint8Array): void
+  /** A chunk with this signature ended here. */
+  mark(signature: string): void
+  /** While true nothing more is read from the socket; `ready` of the reception is called afterwards. */
+  readonly full: boolean
+}
+
+export interface Trailer {
+  readonly fields: ReadonlyMap<string, string>
+  readonly text: string
+  readonly signature: string | null
+}
+
+export interface Reception {
+  /** Resolves when the whole body came and its framing and length are right. */
+  readonly done: Promise<{ readonly size: number; readonly trailer: Trailer | null }>
+  /** The sink can take more. */
+  ready(): void
+  /** Ends the reception from the sink's side. */
+  fail(error: unknown): void
+}
+
+/** Gives up bodies that hardly move. One timer for all. */
+export interface Watchdog {
+  watch(entry: Watched): void
+  unwatch(entry: Watched): void
+  close(): void
+}
+
+export interface Watched {
+  /** Bytes that came so far. */
+  received: number
+  /** True while the server itself holds the body back: the client is not to blame then. */
+  held: boolean
+  expire(): void
+}
+
+export function createWatchdog(windowMs: number = bodyRateWindowMs, bytesPerSecondMin: number = bodyBytesPerSecondMin): Watchdog {
+  const windows = new Map<Watched, { since: number; received: number }>()
+  const timer = setInterval(() => {
+    const now = Date.now()
+    for (const [entry, window] of windows) {
+      if (entry.held) windows.set(entry, { since: now, received: entry.received })
+      if (entry.held || now - window.since < windowMs) continue
+      if (entry.received - window.received < (bytesPerSecondMin * windowMs) / 1000) entry.expire()
+      else windows.set(entry, { since: now, received: entry.received })
+    }
+  }, Math.max(10, windowMs / 12))
+  timer.unref()
+  return {
+    watch: (entry) => void windows.set(entry, { since: Date.now(), received: 0 }),
+    unwatch: (entry) => void windows.delete(entry),
+    close: () => clearInterval(timer),
+  }
+}
+
+/** Framing of the body: hands object bytes on, and at the end says what the trailer was. */
+export interface Framing {
+  push(wireBytes: Uint8Array): void
+  finish(): Trailer | null
+}
+
+/**
+ * Reads one body from its socket into the sink. Errors: IncompleteBody (length differs, or the client left), EntityTooLarge,
+ * RequestTimeout (too slow), and what the framing throws. On any error the stream is left paused and untouched: whoever
+ * answers decides whether the connection is worth keeping.
+ */
+export function receive(body: RequestBody, bytesMax: number, sink: Sink, frame: ((sink: Sink) => Framing) | null, watchdog: Watchdog): Reception {
+  const { stream } = body
+  const { promise, resolve, reject } = Promise.withResolvers<{ size: number; trailer: Trailer | null }>()
+  let size = 0
+  let settled = false
+  const watched: Watched = { received: 0, held: false, expire: () => fail(new S3Error('RequestTimeout', undefined, { status: 400 })) }
+
+  const counted: Sink = {
+    bytes(bytes) {
+      size += bytes.length
+      if (size > bytesMax) throw new S3Error('EntityTooLarge')
+      if (body.length !== null && size > body.length) throw new S3Error('IncompleteBody')
+      sink.bytes(bytes)
+    },
+    mark: (signature) => sink.mark(signature),
+    get full() {
+      return sink.full
+    },
+  }
+  const framing = frame?.(counted) ?? null
+
+  function onData(chunk: Uint8Array): void {
+    watched.received += chunk.length
+    try {
+      if (framing === null) counted.bytes(chunk)
+      else framing.push(chunk)
+    } catch (error) {
+      return fail(error)
+    }
+    if (!sink.full) return
+    watched.held = true
+    stream.pause()
+  }
+  function onEnd(): void {
+    try {
+      const trailer = framing?.finish() ?? null
+      if (body.length !== null && size !== body.length) throw new S3Error('IncompleteBody')
+      stop()
+      resolve({ size, trailer })
+    } catch (error) {
+      fail(error)
+    }
+  }
+  const onGone = () => fail(new S3Error('IncompleteBody'))
+
+  function stop(): void {
+    settled = true
+    watchdog.unwatch(watched)
+    stream.off('data', onData).off('end', onEnd).off('close', onGone).off('aborted', onGone)
+    // The listener for errors stays: a socket that fails later must not end the process.
+  }
+  function fail(error: unknown): void {
+    if (settled) return
+    stop()
+    stream.pause()
+    reject(error instanceof Error ? error : new Error(String(error)))
+  }
+
+  watchdog.watch(watched)
+  stream.on('error', onGone).on('end', onEnd).on('close', onGone).on('aborted', onGone).on('data', onData)
+  if (stream.readableEnded) onEnd()
+  else if (stream.destroyed) onGone()
+  return {
+    done: promise,
+    ready() {
+      if (!watched.held) return
+      watched.held = false
+      stream.resume()
+    },
+    fail,
+  }
+}

@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto'
+import { S3Error } from '../domain/errors.ts'
+import { smallQueueBodiesMax, smallQueueBytesMax, uploadsMax } from '../domain/limits.ts'
+import type { Extent, Placement } from '../domain/model.ts'
+import { assertWritable, writeError } from '../storage/backend.ts'
+import type { Drive, Log } from '../storage/backend.ts'
+import { createDigester } from '../workers/digester.ts'
+import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
+import type { WorkerPool } from '../workers/pool.ts'
+import type { UploadOutcome } from '../workers/worker.ts'
+import type { Slabs } from '../workers/slabs.ts'
+import type { RequestBody, WriteOptions, WrittenBlob } from './blobs.ts'
+import { framingOf, trailerEnd } from './framing.ts'
+import { startLargeUpload } from './large.ts'
+import type { Packed } from './packed.ts'
+import { receive } from './receive.ts'
+import type { Reception, Sink, Watchdog } from './receive.ts'
+
+export interface Writer {
+  readonly pool: WorkerPool
+  readonly packed: Packed
+  readonly slabs: Slabs
+  readonly watchdog: Watchdog
+  /** A drive that may be written to; throws ServiceUnavailable when there is none. */
+  readonly drive: () => Drive
+  readonly smallBodyBytesMax: number
+  readonly log: Log
+  /** What is in hand now, for admission. */
+  readonly load: { smallBytes: number; smallBodies: number; uploads: number }
+}
+
+/** Stores one body: a small one in a segment, together with others; a large one in a file of its own. */
+export async function write(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
+  if (body.length !== null && body.length > options.bytesMax) throw new S3Error('EntityTooLarge')
+  const small = body.length !== null && body.length <= writer.smallBodyBytesMax
+  return small ? writeSmall(writer, body, options) : writeLarge(writer, body, options)
+}
+
+/** A body that cannot be admitted is refused before a byte of it is read: memory is bounded by what is let in. */
+function admit(allowed: boolean): void {
+  if (!allowed) throw new S3Error('SlowDown', undefined, { headers: { 'Retry-After': '1' } })
+}
+
+async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
+  const { load } = writer
+  const reserved = body.length ?? 0
+  admit(load.smallBodies < smallQueueBodiesMax && load.smallBytes < smallQueueBytesMax)
+  load.smallBodies += 1
+  let taken = 0
+  try {
+    const chunks: Uint8Array[] = []
+    const marks: ChunkMark[] = []
+    let size = 0
+    const sink: Sink = {
+      full: false,
+      bytes(bytes) {
+        chunks.push(bytes)
+        size += bytes.length
+        taken += bytes.length
+        load.smallBytes += bytes.length
+        admit(load.smallBytes <= smallQueueBytesMax + reserved)
+      },
+      mark: (signature) => void marks.push([size, signature]),
+    }
+    const { trailer } = await receive(body, options.bytesMax, sink, framingOf(body), writer.watchdog).done
+    const plan = digestPlan(body, options)
+    const end = trailerEnd(options.expect, body.payload, trailer)
+    if (size === 0) return emptyBody(plan, end, marks, options)
+    const blob = newBlobId()
+    const { place, md5, checksum } = await writer.packed.append({ blob, chunks, length: size, owner: options.owner, plan, end, marks })
+    return written(blob, size, place, md5, checksum, options)
+  } finally {
+    load.smallBodies -= 1
+    load.smallBytes -= taken
+  }
+}
+
+/** Nothing to keep, but everything that was announced is checked all the same. */
+function emptyBody(plan: DigestPlan, end: DigestEnd, marks: readonly ChunkMark[], options: WriteOptions): WrittenBlob {
+  const digester = createDigester(plan)
+  const refusal = digester.update(new Uint8Array(0), marks)
+  const digested = refusal === null ? digester.finish(end) : { ok: false as const, refusal }
+  if (!digested.ok) throw new S3Error(digested.refusal.code, digested.refusal.message)
+  return { size: 0, manifest: [], md5: digested.md5, checksum: { algorithm: options.algorithm, type: 'FULL_OBJECT', value: digested.checksum } }
+}
+
+async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
+  const { load } = writer
+  admit(load.uploads < uploadsMax)
+  const drive = writer.drive()
+  assertWritable(drive)
+  load.uploads += 1
+  try {
+    const blob = newBlobId()
+    const session = writer.pool.upload({
+      root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan: digestPlan(body, options),
+    })
+    let reception: Reception | null = null
+    let received = false
+    const large = startLargeUpload({ session, slabs: writer.slabs, onReady: () => reception?.ready() })
+    // A worker that gives its verdict early ends the reception: the rest of the body is not wanted.
+    const early = large.outcome.then((outcome) => (received ? never : Promise.reject(outcomeError(writer, drive, outcome))))
+    try {
+      reception = receive(body, options.bytesMax, large.sink, framingOf(body), writer.watchdog)
+      const { size, trailer } = await Promise.race([reception.done, early])
+      received = true
+      const outcome = await large.finish(trailerEnd(options.expect, body.payload, trailer))
+      if (!('md5' in outcome)) throw outcomeError(writer, drive, outcome)
+      return written(blob, size, { kind: 'file', drives: [drive.id] }, outcome.md5, outcome.checksum, options)
+    } catch (error) {
+      received = true
+      reception?.fail(error)
+      await large.abort()
+      throw error
+    }
+  } finally {
+    load.uploads -= 1
+  }
+}
+
+const never = new Promise<never>(() => undefined)
+
+function outcomeError(writer: Writer, drive: Drive, outcome: UploadOutcome): S3Error {
+  if ('refusal' in outcome) return new S3Error(outcome.refusal.code, outcome.refusal.message)
+  if ('failure' in outcome) return writeError(drive, outcome.failure, writer.log)
+  return new S3Error('IncompleteBody')
+}
+
+function newBlobId(): string {
+  return randomBytes(16).toString('hex')
+}
+
+function digestPlan(body: RequestBody, options: WriteOptions): DigestPlan {
+  const { expect, algorithm } = options
+  const algorithms = [algorithm]
+  for (const other of [expect.checksum?.algorithm, expect.trailer]) if (other !== undefined && !algorithms.includes(other)) algorithms.push(other)
+  return {
+    algorithms,
+    sha256: body.payload.kind === 'sha256' ? body.payload.hex : null,
+    chain: body.payload.kind === 'chunked-signed' ? body.payload.chain : null,
+    md5: expect.md5 ?? null,
+  }
+}
+
+function written(blob: string, size: number, place: Placement, md5: string, checksum: string, options: WriteOptions): WrittenBlob {
+  const extent: Extent = { blob, offset: 0, length: size, blobLength: size, codec: 'none', dataKey: null, place }
+  return { size, manifest: size === 0 ? [] : [extent], md5, checksum: { algorithm: options.algorithm, type: 'FULL_OBJECT', value: checksum } }
+}

@@ -1,0 +1,27 @@
+/**
+ * Door of the storage room. It promises:
+ * - What a write acknowledged is durable; what it refused left nothing behind.
+ * - A placement stays readable until the sweeper removes it; an open reader outlives even that.
+ * - Formats on disk carry a version and can be read without the database.
+ * - A drive whose sync failed once is not written to again by this process.
+ */
+export type { Drive, IoFailure } from './local/drive.ts'
+export { assertWritable, durably, ioFailure, openDrive, processToken, syncFolder, SyncError, writeError } from './local/drive.ts'
+export type { BlobFooter } from './local/file.ts'
+export { blobPath, decodeFooter, encodeFooter } from './local/file.ts'
+export { encodeSegmentHeader, recordBody, recordBytes, recordHeaderBytes, scanSegment, sealRecord, segmentHeaderBytes } from './local/segment.ts'
+export { crc32c } from './local/crc32c.ts'
+
+/** Where operators read what happened to their drives; wired to the program's logger by `main.ts`. */
+export interface Log {
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void
+}
+
+/** Where a segment's file is below the root of its drive. */
+export function segmentPath(segment: string): string {
+  return `segments/${segment}`
+}
+export type { BlobFile } from './local/reading.ts'
+export { openBlobFile, readBlock, readRecord, RotError } from './local/reading.ts'

@@ -1,0 +1,255 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { closeSync, constants, fdatasync, fsync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { link, mkdir, open, readFile, readdir, rename, rm, unlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { dirname, join, relative, sep } from 'node:path'
+import { promisify } from 'node:util'
+import { S3Error } from '../../domain/errors.ts'
+import type { Log } from '../backend.ts'
+
+/** Name of the file that makes a folder a drive; a folder without it is a missing mount, never a new drive with bytes. */
+export const markerName = 'holdfast-drive.json'
+
+export interface Drive {
+  /** The number that placements name; given by the metadata store for the drive's uuid. */
+  readonly id: number
+  readonly uuid: string
+  /** Epoch ms. */
+  readonly createdAt: number
+  readonly root: string
+  /** Folder of this process for files that are not complete yet, on the drive itself so that a rename is atomic. */
+  readonly tmp: string
+  /** Why nothing is written any more; null while the drive is trusted. Reads go on. */
+  suspect: string | null
+}
+
+/** A failed system call, in a form that crosses threads: `phase` tells a failed sync, after which the drive is not trusted. */
+export interface IoFailure {
+  readonly code: string
+  readonly message: string
+  readonly phase: 'write' | 'sync'
+}
+
+/** Thrown by `durably` when a sync failed: what the kernel holds of the file is unknown from then on. */
+export class SyncError extends Error {
+  readonly code: string
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause })
+    this.name = 'SyncError'
+    this.code = codeOf(cause)
+  }
+}
+
+export function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'EUNKNOWN'
+}
+
+export function ioFailure(error: unknown): IoFailure {
+  return { code: codeOf(error), message: error instanceof Error ? error.message : String(error), phase: error instanceof SyncError ? 'sync' : 'write' }
+}
+
+const fullCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
+const brokenCodes = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'ESTALE', 'EUCLEAN'])
+
+/**
+ * The client's error for a failed write, and the drive's state after it: a full drive is an error of this request alone, a
+ * failed sync or an I/O error ends writing to the drive until the process starts anew.
+ */
+export function writeError(drive: Drive, failure: IoFailure, log: Log): S3Error {
+  if (fullCodes.has(failure.code)) {
+    log.warn('drive is full', { drive: drive.uuid, error: failure.message })
+    return new S3Error('InsufficientStorage', undefined, { status: 507 })
+  }
+  if (failure.phase === 'sync' || brokenCodes.has(failure.code)) {
+    drive.suspect ??= failure.message
+    log.error('drive is suspect: no more writes to it', { drive: drive.uuid, error: failure.message })
+  } else {
+    log.error('write failed', { drive: drive.uuid, error: failure.message })
+  }
+  return new S3Error('InternalError', undefined, { status: 500, cause: new Error(failure.message) })
+}
+
+/** Throws ServiceUnavailable when the drive may not be written to. */
+export function assertWritable(drive: Drive): void {
+  if (drive.suspect !== null) throw new S3Error('ServiceUnavailable', undefined, { status: 503, headers: { 'Retry-After': '30' } })
+}
+
+const syncFile = promisify(fsync)
+const syncData = promisify(fdatasync)
+
+/** Makes the entries of a folder durable. */
+export function syncFolder(folder: string): void {
+  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    fsyncSync(fd)
+  } catch (error) {
+    throw new SyncError(error)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+async function syncFolderLater(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await syncFile(handle.fd)
+  } catch (error) {
+    throw new SyncError(error)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Makes `folder` below `root` and returns every folder whose entries are new, deepest last; empty when all were there. */
+async function makeFolders(root: string, folder: string): Promise<string[]> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 })
+  if (first === undefined) return []
+  const changed = [dirname(first)]
+  let current = dirname(first)
+  for (const name of relative(current, folder).split(sep).slice(0, -1)) {
+    current = join(current, name)
+    changed.push(current)
+  }
+  return changed.filter((path) => path === root || path.startsWith(root + sep))
+}
+
+/** Syncs of this thread, one after another: many at once would take every thread of the I/O pool from the readers. */
+let lastSync: Promise<void> = Promise.resolve()
+
+function inTurn(sync: () => Promise<void>): Promise<void> {
+  const result = lastSync.then(sync)
+  lastSync = result.catch(() => undefined)
+  return result
+}
+
+export interface DurablePlace {
+  readonly root: string
+  /** Folder for the temporary file, on the same drive. */
+  readonly tmp: string
+  /** Below the root. */
+  readonly path: string
+  /** Fail with EEXIST instead of replacing a file. */
+  readonly exclusive?: boolean
+}
+
+/**
+ * The one place that writes a file durably: temporary file on the same drive, `write`, fdatasync, rename, fsync of the folder
+ * and of every folder that was made. When it returns true the file survives a loss of power. When `write` answers false or
+ * anything throws, nothing is left behind. A failed sync throws SyncError and is not tried again.
+ */
+export async function durably(place: DurablePlace, write: (fd: number) => Promise<boolean>): Promise<boolean> {
+  const final = join(place.root, place.path)
+  const temporary = join(place.tmp, randomBytes(12).toString('hex'))
+  const handle = await open(temporary, 'wx+', 0o600)
+  let placed = false
+  try {
+    if (!(await write(handle.fd))) {
+      await unlink(temporary)
+      return false
+    }
+    await inTurn(() => syncData(handle.fd).catch((error: unknown) => Promise.reject(new SyncError(error))))
+    const folder = dirname(final)
+    const changed = await makeFolders(place.root, folder)
+    await (place.exclusive === true ? link(temporary, final) : rename(temporary, final))
+    placed = true
+    if (place.exclusive === true) await unlink(temporary)
+    await inTurn(async () => {
+      for (const path of [folder, ...changed.reverse()]) await syncFolderLater(path)
+    })
+    return true
+  } catch (error) {
+    await Promise.allSettled([unlink(temporary), ...(placed ? [unlink(final)] : [])])
+    throw error
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Start of a process in clock ticks since boot, so that a reused process id is told apart; '0' where there is no /proc. */
+function startOf(pid: number): string | null {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')[19] ?? '0'
+  } catch (error) {
+    return codeOf(error) === 'ENOENT' ? null : '0'
+  }
+}
+
+const host = Buffer.from(hostname()).toString('hex').slice(0, 24) || 'host'
+
+/** Names this process among all that may share a drive: `host.pid.start.random`. */
+export const processToken = `${host}.${process.pid}.${startOf(process.pid) ?? '0'}.${randomBytes(4).toString('hex')}`
+
+/**
+ * Whether the process behind a token is gone for certain. Processes of another host cannot be asked: they count as alive, and
+ * what they left behind is swept by age.
+ */
+export function isDeadProcess(token: string): boolean {
+  const [tokenHost, pidText, start] = token.split('.')
+  if (tokenHost !== host || token === processToken) return false
+  const pid = Number(pidText)
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false
+  const now = startOf(pid)
+  if (now !== null && start !== '0') return now !== start
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return codeOf(error) === 'ESRCH'
+  }
+}
+
+interface Marker {
+  readonly format: 1
+  readonly uuid: string
+  readonly createdAt: number
+}
+
+/** Reads a drive's marker; null when there is none. Throws when it is damaged or of a newer format. */
+export async function readMarker(root: string): Promise<Marker | null> {
+  const text = await readFile(join(root, markerName), 'utf8').catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return null
+    throw error
+  })
+  if (text === null) return null
+  const parsed: unknown = JSON.parse(text)
+  const marker = parsed as Partial<Marker>
+  if (marker.format !== 1 || typeof marker.uuid !== 'string' || typeof marker.createdAt !== 'number') {
+    throw new Error(`${join(root, markerName)} is damaged or was written by a newer program`)
+  }
+  return { format: 1, uuid: marker.uuid, createdAt: marker.createdAt }
+}
+
+/**
+ * Opens the drive at `root`; an empty or missing folder becomes a new one. `register` gives the number of a drive's uuid.
+ * Temporary files of dead processes are removed. Throws when the folder holds blobs but no marker.
+ */
+export async function openDrive(options: { root: string; register: (uuid: string) => Promise<number> }): Promise<Drive> {
+  const { root } = options
+  await mkdir(root, { recursive: true, mode: 0o700 })
+  const marker = (await readMarker(root)) ?? (await makeMarker(root))
+  const tmp = join(root, 'tmp', processToken)
+  const changed = [...(await makeFolders(root, join(root, 'segments'))), ...(await makeFolders(root, join(root, 'blobs')))]
+  await mkdir(tmp, { recursive: true, mode: 0o700 })
+  for (const folder of new Set([...changed, root])) syncFolder(folder)
+  for (const token of await readdir(join(root, 'tmp'))) {
+    if (isDeadProcess(token)) await rm(join(root, 'tmp', token), { recursive: true, force: true })
+  }
+  return { id: await options.register(marker.uuid), uuid: marker.uuid, createdAt: marker.createdAt, root, tmp, suspect: null }
+}
+
+async function makeMarker(root: string): Promise<Marker> {
+  const names = await readdir(root)
+  if (names.includes('blobs') || names.includes('segments')) {
+    throw new Error(`${root} holds blobs but its ${markerName} is missing: restore the file, or start on another folder`)
+  }
+  const marker: Marker = { format: 1, uuid: randomUUID(), createdAt: Date.now() }
+  const file = Buffer.from(`${JSON.stringify(marker)}\n`)
+  await durably({ root, tmp: root, path: markerName, exclusive: true }, async (fd) => {
+    writeSync(fd, file)
+    return true
+  }).catch((error: unknown) => {
+    // Two processes started at once: the first one's marker is the one for both.
+    if (codeOf(error) !== 'EEXIST') throw error
+  })
+  return (await readMarker(root)) ?? marker
+}

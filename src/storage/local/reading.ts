@@ -1,0 +1,76 @@
+import { read } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { blockBytes } from '../../domain/limits.ts'
+import { crc32c } from './crc32c.ts'
+import { blobPath, decodeFooter } from './file.ts'
+import { recordBody, recordHeaderBytes } from './segment.ts'
+
+const readAt = promisify(read)
+
+/** Bytes that are not what was written. Readers look for another copy, and otherwise answer an error. */
+export class RotError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'RotError'
+  }
+}
+
+/** Fills `target` from `at`; short only at the end of the file. */
+export async function readFully(fd: number, target: Uint8Array, at: number): Promise<number> {
+  let done = 0
+  while (done < target.length) {
+    const { bytesRead } = await readAt(fd, target, done, target.length - done, at + done)
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return done
+}
+
+/** An open blob file. */
+export interface BlobFile {
+  readonly blob: string
+  readonly length: number
+  readonly blocks: Uint32Array
+  readonly handle: FileHandle
+}
+
+/** Opens a blob's file; `known` spares the read of a block table that was verified before. Throws RotError, ENOENT. */
+export async function openBlobFile(root: string, blob: string, length: number, known?: Uint32Array): Promise<BlobFile> {
+  const handle = await open(join(root, blobPath(blob)), 'r')
+  try {
+    return { blob, length, handle, blocks: known ?? (await readTable(handle, blob, length)) }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+async function readTable(handle: FileHandle, blob: string, length: number): Promise<Uint32Array> {
+  const { size } = await handle.stat()
+  const bytes = Buffer.alloc(Math.max(0, size - length))
+  await readFully(handle.fd, bytes, length)
+  const footer = decodeFooter(bytes, blob, length)
+  if (footer === null) throw new RotError(`block table of blob ${blob} is damaged`)
+  return footer.blocks
+}
+
+/** Reads and verifies block `index` into `buffer`; returns the part of the buffer that holds it. Throws RotError. */
+export async function readBlock(file: BlobFile, index: number, buffer: Uint8Array): Promise<Uint8Array> {
+  const at = index * blockBytes
+  const bytes = buffer.subarray(0, Math.min(blockBytes, file.length - at))
+  const got = await readFully(file.handle.fd, bytes, at)
+  if (got < bytes.length || crc32c(bytes) !== file.blocks[index]) throw new RotError(`block ${index} of blob ${file.blob} is damaged`)
+  return bytes
+}
+
+/** Reads and verifies the record of `blob` at offset `at` of a segment with one pread. Throws RotError. */
+export async function readRecord(fd: number, at: number, blob: string, length: number): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafe(recordHeaderBytes + length)
+  const got = await readFully(fd, bytes, at)
+  const body = got < bytes.length ? null : recordBody(bytes, blob, length)
+  if (body === null) throw new RotError(`record of blob ${blob} at ${at} is damaged or missing`)
+  return body
+}

@@ -1,0 +1,132 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { crc32c } from './crc32c.ts'
+
+/**
+ * Format of a segment: a header of 128 bytes, then records that begin at multiples of 8.
+ *
+ * A record is a header of 64 bytes, the body, the owner's key. The body comes before the key so that a reader that knows
+ * blob id and length needs one pread. All integers are big-endian; each part has its own CRC32C, so that a segment can be
+ * read without the database and a torn tail is recognised.
+ */
+export const segmentHeaderBytes = 128
+export const recordHeaderBytes = 64
+const segmentMagic = Buffer.from('HFSEGM01', 'latin1')
+const recordMagic = 0x48464231 // HFB1
+const recordFormat = 1
+const alignment = 8
+
+export interface SegmentHeader {
+  /** Epoch ms. */
+  readonly createdAt: number
+  /** Token of the process that appends to it; nobody else ever does. */
+  readonly writer: string
+}
+
+export interface RecordHeader {
+  /** 32 hex digits. */
+  readonly blob: string
+  readonly length: number
+  readonly bucketId: number
+  readonly keyBytes: number
+  readonly bodyCrc: number
+  readonly keyCrc: number
+}
+
+/** A record found by a scan; `at` is the offset of its header. */
+export interface ScannedRecord extends RecordHeader {
+  readonly at: number
+  readonly key: string
+}
+
+export function encodeSegmentHeader(target: Buffer, header: SegmentHeader): void {
+  target.fill(0, 0, segmentHeaderBytes)
+  segmentMagic.copy(target, 0)
+  target.writeUInt32BE(1, 8)
+  target.writeUIntBE(header.createdAt, 12, 6)
+  const writer = Buffer.from(header.writer, 'utf8').subarray(0, 96)
+  target.writeUInt8(writer.length, 18)
+  writer.copy(target, 19)
+  target.writeUInt32BE(crc32c(target.subarray(0, segmentHeaderBytes - 4)), segmentHeaderBytes - 4)
+}
+
+/** Null when it is not a whole segment header: a segment that died before its first group. */
+export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | null {
+  if (bytes.length < segmentHeaderBytes || !bytes.subarray(0, 8).equals(segmentMagic)) return null
+  if (bytes.readUInt32BE(segmentHeaderBytes - 4) !== crc32c(bytes.subarray(0, segmentHeaderBytes - 4))) return null
+  const writerBytes = bytes.readUInt8(18)
+  return { createdAt: bytes.readUIntBE(12, 6), writer: bytes.toString('utf8', 19, 19 + writerBytes) }
+}
+
+/** Bytes that a record takes in the segment, padding included. */
+export function recordBytes(bodyBytes: number, keyBytes: number): number {
+  return Math.ceil((recordHeaderBytes + bodyBytes + keyBytes) / alignment) * alignment
+}
+
+/**
+ * Writes the header of a record whose body and key lie behind it in `record` already, both checksums included. Bytes 40 to 56
+ * are kept for an authentication tag.
+ */
+export function sealRecord(record: Buffer, header: Omit<RecordHeader, 'bodyCrc' | 'keyCrc'>): void {
+  const keyAt = recordHeaderBytes + header.length
+  record.fill(0, 0, recordHeaderBytes)
+  record.writeUInt32BE(recordMagic, 0)
+  record.writeUInt8(recordFormat, 4)
+  record.writeUInt16BE(header.keyBytes, 6)
+  record.write(header.blob, 8, 16, 'hex')
+  record.writeUInt32BE(header.length, 24)
+  record.writeUInt32BE(crc32c(record.subarray(recordHeaderBytes, keyAt)), 28)
+  record.writeUIntBE(header.bucketId, 32, 6)
+  record.writeUInt32BE(crc32c(record.subarray(keyAt, keyAt + header.keyBytes)), 56)
+  record.writeUInt32BE(crc32c(record.subarray(0, recordHeaderBytes - 4)), recordHeaderBytes - 4)
+  record.fill(0, keyAt + header.keyBytes)
+}
+
+/** Null when the bytes are no record header of a known format. */
+export function decodeRecordHeader(bytes: Buffer): RecordHeader | null {
+  if (bytes.length < recordHeaderBytes || bytes.readUInt32BE(0) !== recordMagic || bytes.readUInt8(4) !== recordFormat) return null
+  if (bytes.readUInt32BE(recordHeaderBytes - 4) !== crc32c(bytes.subarray(0, recordHeaderBytes - 4))) return null
+  return {
+    blob: bytes.toString('hex', 8, 24),
+    length: bytes.readUInt32BE(24),
+    bucketId: bytes.readUIntBE(32, 6),
+    keyBytes: bytes.readUInt16BE(6),
+    bodyCrc: bytes.readUInt32BE(28),
+    keyCrc: bytes.readUInt32BE(56),
+  }
+}
+
+/** The verified body of the record of `blob` that `bytes` begins with, or null when it is another one or was damaged. */
+export function recordBody(bytes: Buffer, blob: string, length: number): Buffer | null {
+  const header = decodeRecordHeader(bytes)
+  if (header === null || header.blob !== blob || header.length !== length) return null
+  const body = bytes.subarray(recordHeaderBytes, recordHeaderBytes + length)
+  return body.length === length && crc32c(body) === header.bodyCrc ? body : null
+}
+
+/**
+ * All whole records of a segment file, in order. Damaged stretches are stepped over: after a crash only a part of the last
+ * group may have reached the disk, in any order.
+ */
+export function* scanSegment(path: string): Generator<ScannedRecord> {
+  const fd = openSync(path, 'r')
+  try {
+    const size = fstatSync(fd).size
+    const head = Buffer.alloc(recordHeaderBytes)
+    let at = segmentHeaderBytes
+    while (at + recordHeaderBytes <= size) {
+      readSync(fd, head, 0, recordHeaderBytes, at)
+      const header = decodeRecordHeader(head)
+      const rest = header === null ? null : Buffer.alloc(header.length + header.keyBytes)
+      const got = rest === null ? 0 : readSync(fd, rest, 0, rest.length, at + recordHeaderBytes)
+      if (header === null || rest === null || got < rest.length || crc32c(rest.subarray(0, header.length)) !== header.bodyCrc) {
+        at += alignment
+        continue
+      }
+      const key = rest.subarray(header.length)
+      yield { ...header, at, key: crc32c(key) === header.keyCrc ? key.toString('utf8') : '' }
+      at += recordBytes(header.length, header.keyBytes)
+    }
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto'
+import type { ChunkChain } from '../blobs/blobs.ts'
+import type { ChecksumAlgorithm } from '../domain/model.ts'
+import { createHasher } from '../checksums/algorithms.ts'
+import { createChunkVerifier } from './stand-in.ts'
+
+/** What to compute over one body and what it must come to. Crosses threads as it stands. */
+export interface DigestPlan {
+  /** The first one's value is returned; the others only verify. */
+  readonly algorithms: readonly ChecksumAlgorithm[]
+  /** Hex SHA-256 that the request's signature promised, null when it promised none. */
+  readonly sha256: string | null
+  /** Set when every chunk carries a signature. */
+  readonly chain: ChunkChain | null
+  /** Base64 of Content-MD5. */
+  readonly md5: string | null
+}
+
+/** What is known only behind the last byte. */
+export interface DigestEnd {
+  /** Announced checksums, from headers and trailer, by algorithm; base64. */
+  readonly checksums: readonly { readonly algorithm: ChecksumAlgorithm; readonly value: string }[]
+  /** The signed trailer: its text as it was signed, and the signature. Null when the trailer is not signed. */
+  readonly trailer: { readonly text: string; readonly signature: string } | null
+}
+
+/** `[offset, signature]`: the chunk that ends at this offset of the body (or slab) has this signature, hex. */
+export type ChunkMark = readonly [at: number, signature: string]
+
+/** An S3 error in a form that crosses threads. */
+export interface Refusal {
+  readonly code: string
+  readonly message: string
+}
+
+export type Digested =
+  | { readonly ok: true; readonly md5: string; readonly checksum: string }
+  | { readonly ok: false; readonly refusal: Refusal }
+
+export interface Digester {
+  /** Bytes in order; `marks` are offsets in `bytes`. Returns the refusal of a wrong chunk signature, else null. */
+  update(bytes: Uint8Array, marks: readonly ChunkMark[]): Refusal | null
+  finish(end: DigestEnd): Digested
+}
+
+const badChunk: Refusal = { code: 'SignatureDoesNotMatch', message: '' }
+
+/** Computes MD5, the planned checksums and signatures of one body in one pass, and decides whether it is what was announced. */
+export function createDigester(plan: DigestPlan): Digester {
+  const md5 = createHash('md5')
+  const sha256 = plan.sha256 === null ? null : createHash('sha256')
+  const hashers = plan.algorithms.map((algorithm) => ({ algorithm, hasher: createHasher(algorithm) }))
+  const verifier = plan.chain === null ? null : createChunkVerifier(plan.chain)
+
+  function update(bytes: Uint8Array, marks: readonly ChunkMark[]): Refusal | null {
+    md5.update(bytes)
+    sha256?.update(bytes)
+    for (const { hasher } of hashers) hasher.update(bytes)
+    if (verifier === null) return null
+    let from = 0
+    for (const [at, signature] of marks) {
+      if (at > from) verifier.update(bytes.subarray(from, at))
+      from = at
+      if (!verifier.endChunk(signature)) return badChunk
+    }
+    if (from < bytes.length) verifier.update(bytes.subarray(from))
+    return null
+  }
+
+  function finish(end: DigestEnd): Digested {
+    if (verifier !== null && end.trailer !== null && !verifier.endTrailer(end.trailer.text, end.trailer.signature)) return refuse(badChunk)
+    if (sha256 !== null && sha256.digest('hex') !== plan.sha256) return refuse({ code: 'XAmzContentSHA256Mismatch', message: '' })
+    const sum = md5.digest()
+    if (plan.md5 !== null && sum.toString('base64') !== plan.md5) return refuse({ code: 'BadDigest', message: '' })
+    const values = new Map(hashers.map(({ algorithm, hasher }) => [algorithm, hasher.digestBase64()]))
+    for (const { algorithm, value } of end.checksums) {
+      if (values.get(algorithm) !== value) {
+        return refuse({ code: 'BadDigest', message: `The ${algorithm} you specified did not match the calculated checksum.` })
+      }
+    }
+    return { ok: true, md5: sum.toString('hex'), checksum: hashers[0] === undefined ? '' : (values.get(hashers[0].algorithm) ?? '') }
+  }
+
+  return { update, finish }
+}
+
+function refuse(refusal: Refusal): Digested {
+  return { ok: false, refusal }
+}

@@ -1,0 +1,62 @@
+import { availableParallelism } from 'node:os'
+import { MessageChannel } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import { Piscina } from 'piscina'
+import { segmentLanes, uploadsMax } from '../domain/limits.ts'
+import type { BatchOutcome, BatchTask, DigestTask, UploadOutcome, UploadTask } from './worker.ts'
+
+/**
+ * Door of the worker threads. It promises:
+ * - Hashing and writing of bodies never run on the main thread.
+ * - One upload stays on one thread; its slabs come back over its port, each as the acknowledgement of its bytes.
+ * - Small groups have threads of their own, so that they never wait behind large bodies.
+ * - Nothing is queued here without bound: callers hold what bounds it (lanes, slabs, uploads).
+ */
+export interface WorkerPool {
+  batch(task: BatchTask): Promise<BatchOutcome>
+  /** `port` is this thread's end; it is closed when the outcome is there. */
+  upload(task: Omit<UploadTask, 'port'>): { readonly port: MessagePort; readonly outcome: Promise<UploadOutcome> }
+  /** Hashes what is posted to the port: bytes, each answered by null, then null for the end. Base64 by algorithm. */
+  digest(task: Omit<DigestTask, 'port'>): { readonly port: MessagePort; readonly outcome: Promise<Record<string, string>> }
+  /** Waits for running tasks, then ends the threads. */
+  close(): Promise<void>
+}
+
+export interface PoolOptions {
+  /** Threads for large bodies. Default: one for each core. */
+  readonly uploadThreads?: number
+}
+
+const filename = new URL('./worker.ts', import.meta.url).href
+
+/** Starts the worker threads. */
+export function createPool(options: PoolOptions = {}): WorkerPool {
+  const uploadThreads = Math.max(1, options.uploadThreads ?? availableParallelism())
+  const batches = new Piscina({ filename, name: 'batch', minThreads: segmentLanes, maxThreads: segmentLanes, maxQueue: segmentLanes * 2 })
+  const uploads = new Piscina({
+    filename, name: 'upload', minThreads: uploadThreads, maxThreads: uploadThreads,
+    concurrentTasksPerWorker: Math.ceil(uploadsMax / uploadThreads), maxQueue: uploadsMax,
+    // A thread that waits in Atomics between tasks does not see its ports.
+    atomics: 'async',
+  })
+  return {
+    batch: (task) => batches.run(task) as Promise<BatchOutcome>,
+    upload(task) {
+      const { port1, port2 } = new MessageChannel()
+      const outcome = uploads.run({ ...task, port: port2 }, withPort(port2)) as Promise<UploadOutcome>
+      return { port: port1, outcome: outcome.finally(() => port1.close()) }
+    },
+    digest(task) {
+      const { port1, port2 } = new MessageChannel()
+      return { port: port1, outcome: uploads.run({ ...task, port: port2 }, { name: 'digest', ...withPort(port2) }) as Promise<Record<string, string>> }
+    },
+    async close() {
+      await Promise.all([batches.close(), uploads.close()])
+    },
+  }
+}
+
+/** The package infers the type of its list from an overload of Node's that is not the one with a list. */
+function withPort(port: MessagePort): { transferList: NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']> } {
+  return { transferList: [port] as unknown as NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']> }
+}

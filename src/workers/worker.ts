@@ -1,0 +1,209 @@
+import { fdatasyncSync, writeSync } from 'node:fs'
+import type { MessagePort } from 'node:worker_threads'
+import { createHasher } from '../checksums/algorithms.ts'
+import { blockBytes } from '../domain/limits.ts'
+import type { ChecksumAlgorithm } from '../domain/model.ts'
+import { crc32c, durably, encodeFooter, ioFailure, recordBytes, sealRecord, syncFolder, SyncError, blobPath, recordHeaderBytes } from '../storage/backend.ts'
+import type { IoFailure } from '../storage/backend.ts'
+import { createDigester } from './digester.ts'
+import type { ChunkMark, Digested, DigestEnd, DigestPlan } from './digester.ts'
+
+/** A group of small bodies, laid out in `buffer` as records whose headers are not written yet. */
+export interface BatchTask {
+  readonly buffer: SharedArrayBuffer
+  /** Descriptor of the segment: descriptors belong to the process, not to a thread. */
+  readonly fd: number
+  /** Offset in the segment at which the buffer's first byte belongs. */
+  readonly at: number
+  /** Bytes at the buffer's start that precede the first record: the segment's header, or none. */
+  readonly headBytes: number
+  /** Folder to sync, when the segment's file is new. */
+  readonly newIn: string | null
+  readonly items: readonly BatchItem[]
+}
+
+export interface BatchItem {
+  readonly start: number
+  readonly blob: string
+  readonly length: number
+  readonly bucketId: number
+  readonly keyBytes: number
+  readonly plan: DigestPlan
+  readonly end: DigestEnd
+  readonly marks: readonly ChunkMark[]
+}
+
+export interface BatchOutcome {
+  /** Bytes that the segment grew by, the head included; nothing was written when all bodies were refused. */
+  readonly written: number
+  readonly failure: IoFailure | null
+  /** Offset of each item's record in the segment, -1 for a refused one. */
+  readonly at: readonly number[]
+  readonly digested: readonly Digested[]
+}
+
+function writeFully(fd: number, bytes: Uint8Array, at: number): void {
+  let done = 0
+  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at + done)
+}
+
+/** Hashes a group of bodies, closes the gaps of refused ones, appends the rest with one write and one fdatasync. */
+export function batch(task: BatchTask): BatchOutcome {
+  const buffer = Buffer.from(task.buffer)
+  const digested: Digested[] = []
+  const at: number[] = []
+  let end = task.headBytes
+  for (const item of task.items) {
+    const bodyAt = item.start + recordHeaderBytes
+    const digester = createDigester(item.plan)
+    const refusal = digester.update(buffer.subarray(bodyAt, bodyAt + item.length), item.marks)
+    const result: Digested = refusal === null ? digester.finish(item.end) : { ok: false, refusal }
+    digested.push(result)
+    at.push(result.ok ? task.at + end : -1)
+    if (!result.ok) continue
+    const bytes = recordBytes(item.length, item.keyBytes)
+    if (item.start !== end) buffer.copyWithin(end, item.start, item.start + bytes)
+    sealRecord(buffer.subarray(end, end + bytes), item)
+    end += bytes
+  }
+  if (end === task.headBytes) return { written: 0, failure: null, at, digested }
+  try {
+    writeFully(task.fd, buffer.subarray(0, end), task.at)
+    sync(task.fd)
+    if (task.newIn !== null) syncFolder(task.newIn)
+  } catch (error) {
+    return { written: 0, failure: ioFailure(error), at, digested }
+  }
+  return { written: end, failure: null, at, digested }
+}
+
+function sync(fd: number): void {
+  try {
+    fdatasyncSync(fd)
+  } catch (error) {
+    throw new SyncError(error)
+  }
+}
+
+export interface UploadTask {
+  readonly port: MessagePort
+  readonly root: string
+  readonly tmp: string
+  readonly blob: string
+  readonly bucketId: number
+  readonly key: string
+  readonly plan: DigestPlan
+}
+
+/** What the main thread sends: bytes in order, then the end; or that the upload is given up. */
+export type UploadMessage =
+  | { readonly kind: 'bytes'; readonly slab: Uint8Array<ArrayBuffer>; readonly length: number; readonly marks: readonly ChunkMark[] }
+  | { readonly kind: 'end'; readonly end: DigestEnd; readonly marks: readonly ChunkMark[] }
+  | { readonly kind: 'abort' }
+
+export type UploadOutcome = Digested | { readonly ok: false; readonly failure: IoFailure } | { readonly ok: false; readonly aborted: true }
+
+/**
+ * One large upload: slabs come over the port, are digested, written and sent back as acknowledgement; at the end the block table
+ * is written and the file gets its name. An empty body leaves no file.
+ */
+export async function upload(task: UploadTask): Promise<UploadOutcome> {
+  let outcome: UploadOutcome = { ok: false, aborted: true }
+  try {
+    await durably({ root: task.root, tmp: task.tmp, path: blobPath(task.blob) }, async (fd) => {
+      const received = await receive(task, fd)
+      outcome = received.outcome
+      if (!received.outcome.ok || received.length === 0) return false
+      const footer = { blob: task.blob, length: received.length, bucketId: task.bucketId, key: task.key, blocks: Uint32Array.from(received.blocks) }
+      writeFully(fd, encodeFooter(footer), received.length)
+      return true
+    })
+    return outcome
+  } catch (error) {
+    return { ok: false, failure: ioFailure(error) }
+  } finally {
+    task.port.close()
+  }
+}
+
+interface Received {
+  readonly outcome: UploadOutcome
+  readonly length: number
+  readonly blocks: readonly number[]
+}
+
+/** Takes the messages of one upload until its end, a refusal, a failed write or an abort. */
+function receive(task: UploadTask, fd: number): Promise<Received> {
+  const digester = createDigester(task.plan)
+  const blocks = createBlockSums()
+  let length = 0
+  return new Promise((resolve) => {
+    const stop = (outcome: UploadOutcome) => {
+      task.port.removeAllListeners()
+      resolve({ outcome, length, blocks: outcome.ok ? blocks.finish() : [] })
+    }
+    task.port.on('message', (message: UploadMessage) => {
+      if (message.kind === 'abort') return stop({ ok: false, aborted: true })
+      if (message.kind === 'end') {
+        const refusal = digester.update(new Uint8Array(0), message.marks)
+        return stop(refusal === null ? digester.finish(message.end) : { ok: false, refusal })
+      }
+      const bytes = message.slab.subarray(0, message.length)
+      try {
+        const refusal = digester.update(bytes, message.marks)
+        if (refusal !== null) return stop({ ok: false, refusal })
+        blocks.update(bytes)
+        writeFully(fd, bytes, length)
+        length += bytes.length
+      } catch (error) {
+        return stop({ ok: false, failure: ioFailure(error) })
+      }
+      task.port.postMessage(message.slab, [message.slab.buffer])
+    })
+    // The other side of the port is gone with its upload.
+    task.port.on('close', () => stop({ ok: false, aborted: true }))
+  })
+}
+
+/** Running CRC32C of each block, whatever the sizes of the pieces. */
+function createBlockSums() {
+  const sums: number[] = []
+  let current = 0
+  let filled = 0
+  return {
+    update(bytes: Uint8Array): void {
+      for (let from = 0; from < bytes.length; ) {
+        const piece = bytes.subarray(from, from + blockBytes - filled)
+        current = crc32c(piece, current)
+        filled += piece.length
+        from += piece.length
+        if (filled < blockBytes) continue
+        sums.push(current)
+        current = 0
+        filled = 0
+      }
+    },
+    finish(): number[] {
+      if (filled > 0) sums.push(current)
+      return sums
+    },
+  }
+}
+
+export interface DigestTask {
+  readonly port: MessagePort
+  readonly algorithms: readonly (ChecksumAlgorithm | 'MD5')[]
+}
+
+/** Hashes what comes over the port, one message at a time, until null. Resolves with base64 by algorithm. */
+export function digest(task: DigestTask): Promise<Record<string, string>> {
+  const hashers = task.algorithms.map((algorithm) => ({ algorithm, hasher: createHasher(algorithm) }))
+  return new Promise((resolve) => {
+    task.port.on('message', (bytes: Uint8Array | null) => {
+      for (const { hasher } of hashers) if (bytes !== null) hasher.update(bytes)
+      if (bytes !== null) task.port.postMessage(null)
+      else resolve(Object.fromEntries(hashers.map(({ algorithm, hasher }) => [algorithm, hasher.digestBase64()])))
+    })
+    task.port.on('close', () => resolve({}))
+  })
+}
