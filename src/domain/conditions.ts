@@ -70,14 +70,14 @@ export function evaluateWrite(when: WriteConditions, current: { readonly etag: s
 }
 
 /**
- * Conditions of a delete against the version that it would touch; null when there is none or it is a delete marker.
- * `lastModified` is compared by the second.
+ * Conditions of a delete against the current object; null when there is none or a delete marker is current. If-Match needs
+ * an object: NoSuchKey without one. Time (by the second) and size hold where there is no object, because then nothing that
+ * the client did not know of is deleted. Source: DeleteObject's API reference, Amazon S3 user guide, "Conditional deletes".
  */
 export function evaluateDelete(
   when: DeleteConditions, current: { readonly etag: string; readonly lastModified: number; readonly size: number } | null,
 ): ConditionRefusal | null {
-  if (when.ifMatch === undefined && when.ifMatchLastModified === undefined && when.ifMatchSize === undefined) return null
-  if (!current) return { code: 'NoSuchKey' }
+  if (!current) return when.ifMatch === undefined ? null : { code: 'NoSuchKey' }
   if (when.ifMatch !== undefined && when.ifMatch !== '*' && when.ifMatch !== current.etag) return { code: 'PreconditionFailed', condition: 'If-Match' }
   if (when.ifMatchLastModified !== undefined && seconds(when.ifMatchLastModified) !== seconds(current.lastModified)) {
     return { code: 'PreconditionFailed', condition: 'x-amz-if-match-last-modified-time' }

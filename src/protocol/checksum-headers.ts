@@ -18,7 +18,10 @@ export function expectedDigests(headers: Headers): ExpectedDigests {
   const trailer = trailerChecksum(headers)
   if (checksum && trailer) throw invalid('Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.')
   const named = headers.get('x-amz-sdk-checksum-algorithm')
-  if (named !== undefined) checkNamed(named, checksum?.algorithm ?? trailer)
+  // Beside a checksum or a trailer the name says nothing more, and S3 ignores it.
+  if (named !== undefined && !checksum && !trailer) {
+    throw invalid('x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.')
+  }
   return {
     ...md5 === undefined ? {} : { md5 },
     ...checksum === undefined ? {} : { checksum },
@@ -44,12 +47,6 @@ function trailerChecksum(headers: Headers): ChecksumAlgorithm | undefined {
   const algorithm = algorithmByHeader(trailer.trim().toLowerCase())
   if (algorithm === undefined) throw invalid('The value specified in the x-amz-trailer header is not supported')
   return algorithm
-}
-
-function checkNamed(named: string, sent: ChecksumAlgorithm | undefined): void {
-  const algorithm = knownAlgorithm(named)
-  if (sent === undefined) throw invalid('x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.')
-  if (sent !== algorithm) throw invalid('Value for x-amz-sdk-checksum-algorithm header is invalid.')
 }
 
 export interface ChecksumRequest {
