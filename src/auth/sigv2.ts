@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { S3Error } from '../domain/errors.ts'
 import { assertNotExpired, assertNotSkewed } from './clock.ts'
-import { canonicalHeaders } from './canonical.ts'
+import { canonicalHeaders, canonicalPath } from './canonical.ts'
 import { announcedPayload } from './payload.ts'
 import { sameSignature, spacedHex } from './signing.ts'
 import { parseRequestDate } from './timestamps.ts'
@@ -106,7 +106,7 @@ function decoded(text: string): string | null {
 /** Whether the bucket came from the Host header: then the path is the key alone. */
 function isVirtualHosted(request: S3Request): boolean {
   const { target, rawPath } = request
-  if (target.scope === 'object') return decoded(rawPath.slice(1)) === target.key
+  if (target.scope === 'object') return decoded(canonicalPath(rawPath).slice(1)) === target.key
   return target.scope === 'bucket' && (rawPath === '/' || rawPath === '')
 }
 
