@@ -57,6 +57,9 @@ const wellKnownSecrets = new Set([
   'minioadmin', 'minio123', 'minio-secret', 'rustfsadmin', 'password', 'password123', 'changeme', 'changeit', 'secretkey', 'secret-key', 'admin123', '12345678', '123456789',
 ])
 
+const accessKeyAllowed = '3 to 128 characters of A-Z a-z 0-9 . _ -'
+const secretKeyAllowed = '8 to 256 printable ASCII characters without spaces'
+
 function accessKey(text: string): Parsed {
   if (!/^[A-Za-z0-9._-]{3,128}$/.test(text)) return {}
   return wellKnownAccessKeys.has(text.toLowerCase()) ? { problem: 'is a well-known key and refused; choose another one' } : { value: text }
@@ -66,6 +69,15 @@ function secretKey(text: string): Parsed {
   // Every printable ASCII character: what a client can put into a header, a shell and a YAML file without trouble.
   if (!/^[\x21-\x7e]{8,256}$/.test(text)) return {}
   return wellKnownSecrets.has(text.toLowerCase()) ? { problem: 'is a well-known secret and refused; choose another one' } : { value: text }
+}
+
+/** Why an access key pair is refused, null when it is fine; the secret is not part of the answer. For pairs that come from elsewhere. */
+export function keyPairProblem(accessKeyId: string, secretAccessKey: string): string | null {
+  const id = accessKey(accessKeyId)
+  if (!('value' in id)) return `the access key ${JSON.stringify(accessKeyId)} ${id.problem ?? `is not allowed; allowed: ${accessKeyAllowed}`}`
+  const secret = secretKey(secretAccessKey)
+  if (!('value' in secret)) return `the secret of ${accessKeyId} ${secret.problem ?? `is not allowed; allowed: ${secretKeyAllowed}`}`
+  return null
 }
 
 function publicUrl(text: string): Parsed {
@@ -97,11 +109,11 @@ export const fields: readonly Field[] = [
   },
   {
     name: 'rootAccessKey', variable: 'HOLDFAST_ROOT_ACCESS_KEY', reason: 'Access key of the root account. A pair given here replaces the one given or generated before.',
-    allowed: '3 to 128 characters of A-Z a-z 0-9 . _ -', initial: null, whenUnset: 'generated at the first start', parse: accessKey,
+    allowed: accessKeyAllowed, initial: null, whenUnset: 'generated at the first start', parse: accessKey,
   },
   {
     name: 'rootSecretKey', variable: 'HOLDFAST_ROOT_SECRET_KEY', reason: 'Secret of that access key. A generated one is shown once and kept in the data folder.',
-    allowed: '8 to 256 printable ASCII characters without spaces', initial: null, whenUnset: 'generated at the first start', secret: true, parse: secretKey,
+    allowed: secretKeyAllowed, initial: null, whenUnset: 'generated at the first start', secret: true, parse: secretKey,
   },
   {
     name: 'masterKey', variable: 'HOLDFAST_MASTER_KEY', reason: 'Key that encrypts the secrets in the database; set it to keep it apart from the data folder.',
