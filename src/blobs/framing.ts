@@ -1,13 +1,32 @@
 import { checksumAlgorithms, checksumHeaderName } from '../checksums/algorithms.ts'
 import { S3Error } from '../domain/errors.ts'
+import { createChunkedDecoder } from '../protocol/aws-chunked.ts'
 import type { DigestEnd } from '../workers/digester.ts'
 import type { ExpectedDigests, PayloadSignature, RequestBody } from './blobs.ts'
 import type { Framing, Sink, Trailer } from './receive.ts'
 
 /** How the body is framed inside HTTP's own framing: aws-chunked, or not at all (null). */
 export function framingOf(body: RequestBody): ((sink: Sink) => Framing) | null {
-  if (body.payload.kind === 'sha256' || body.payload.kind === 'unsigned') return null
-  throw new S3Error('NotImplemented')
+  const { payload } = body
+  if (payload.kind === 'sha256' || payload.kind === 'unsigned') return null
+  return (sink) => {
+    const decoder = createChunkedDecoder({
+      signed: payload.kind === 'chunked-signed',
+      trailer: payload.trailer,
+      decodedLength: body.length ?? Number.MAX_SAFE_INTEGER,
+      onData: (bytes) => sink.bytes(bytes),
+      onChunkEnd: (signature) => {
+        if (signature !== null) sink.mark(signature)
+      },
+    })
+    return {
+      push: (bytes) => decoder.push(bytes),
+      finish() {
+        const end = decoder.finish()
+        return { fields: new Map(end.trailers), text: end.trailerText, signature: end.trailerSignature }
+      },
+    }
+  }
 }
 
 /**

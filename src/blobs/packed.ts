@@ -8,6 +8,7 @@ import {
   assertWritable, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
 } from '../storage/backend.ts'
 import type { Drive, IoFailure, Log } from '../storage/backend.ts'
+import { refusalError } from '../workers/digester.ts'
 import type { ChunkMark, Digested, DigestEnd, DigestPlan } from '../workers/digester.ts'
 import type { WorkerPool } from '../workers/pool.ts'
 import type { BatchItem, BatchOutcome } from '../workers/worker.ts'
@@ -193,7 +194,7 @@ function settle(group: readonly Waiting[], segment: Segment, outcome: BatchOutco
   group.forEach(({ resolve, reject }, index) => {
     const digested: Digested | undefined = outcome.digested[index]
     const at = outcome.at[index] ?? -1
-    if (digested !== undefined && !digested.ok) reject(new S3Error(digested.refusal.code, digested.refusal.message))
+    if (digested !== undefined && !digested.ok) reject(refusalError(digested.refusal))
     else if (failed !== null) reject(failed)
     else if (digested === undefined || at < 0) reject(new S3Error('InternalError'))
     else resolve({ place: { kind: 'segment', drives: [segment.drive.id], segment: segment.name, at }, md5: digested.md5, checksum: digested.checksum })

@@ -4,7 +4,7 @@ import { smallQueueBodiesMax, smallQueueBytesMax, uploadsMax } from '../domain/l
 import type { Extent, Placement } from '../domain/model.ts'
 import { assertWritable, writeError } from '../storage/backend.ts'
 import type { Drive, Log } from '../storage/backend.ts'
-import { createDigester } from '../workers/digester.ts'
+import { createDigester, refusalError } from '../workers/digester.ts'
 import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
 import type { WorkerPool } from '../workers/pool.ts'
 import type { UploadOutcome } from '../workers/worker.ts'
@@ -80,7 +80,7 @@ function emptyBody(plan: DigestPlan, end: DigestEnd, marks: readonly ChunkMark[]
   const digester = createDigester(plan)
   const refusal = digester.update(new Uint8Array(0), marks)
   const digested = refusal === null ? digester.finish(end) : { ok: false as const, refusal }
-  if (!digested.ok) throw new S3Error(digested.refusal.code, digested.refusal.message)
+  if (!digested.ok) throw refusalError(digested.refusal)
   return { size: 0, manifest: [], md5: digested.md5, checksum: { algorithm: options.algorithm, type: 'FULL_OBJECT', value: digested.checksum } }
 }
 
@@ -121,7 +121,7 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
 const never = new Promise<never>(() => undefined)
 
 function outcomeError(writer: Writer, drive: Drive, outcome: UploadOutcome): S3Error {
-  if ('refusal' in outcome) return new S3Error(outcome.refusal.code, outcome.refusal.message)
+  if ('refusal' in outcome) return refusalError(outcome.refusal)
   if ('failure' in outcome) return writeError(drive, outcome.failure, writer.log)
   return new S3Error('IncompleteBody')
 }

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import { createChunkVerifier } from '../auth/chunk-signature.ts'
+import type { ChunkVerifier } from '../auth/chunk-signature.ts'
 import type { ChunkChain } from '../blobs/blobs.ts'
-import type { ChecksumAlgorithm } from '../domain/model.ts'
 import { createHasher } from '../checksums/algorithms.ts'
-import { createChunkVerifier } from './stand-in.ts'
+import { S3Error } from '../domain/errors.ts'
+import type { ChecksumAlgorithm } from '../domain/model.ts'
 
 /** What to compute over one body and what it must come to. Crosses threads as it stands. */
 export interface DigestPlan {
@@ -31,6 +33,12 @@ export type ChunkMark = readonly [at: number, signature: string]
 export interface Refusal {
   readonly code: string
   readonly message: string
+  readonly fields: Readonly<Record<string, string>>
+}
+
+/** The error of a refusal that came from a worker. */
+export function refusalError(refusal: Refusal): S3Error {
+  return new S3Error(refusal.code, refusal.message, { fields: { ...refusal.fields } })
 }
 
 export type Digested =
@@ -43,7 +51,16 @@ export interface Digester {
   finish(end: DigestEnd): Digested
 }
 
-const badChunk: Refusal = { code: 'SignatureDoesNotMatch', message: '' }
+/** The refusal that `check` threw, or null. Other errors than a client's are not caught. */
+function refusalOf(check: () => void): Refusal | null {
+  try {
+    check()
+    return null
+  } catch (error) {
+    if (!(error instanceof S3Error)) throw error
+    return { code: error.code, message: error.message, fields: error.fields }
+  }
+}
 
 /** Computes MD5, the planned checksums and signatures of one body in one pass, and decides whether it is what was announced. */
 export function createDigester(plan: DigestPlan): Digester {
@@ -56,26 +73,20 @@ export function createDigester(plan: DigestPlan): Digester {
     md5.update(bytes)
     sha256?.update(bytes)
     for (const { hasher } of hashers) hasher.update(bytes)
-    if (verifier === null) return null
-    let from = 0
-    for (const [at, signature] of marks) {
-      if (at > from) verifier.update(bytes.subarray(from, at))
-      from = at
-      if (!verifier.endChunk(signature)) return badChunk
-    }
-    if (from < bytes.length) verifier.update(bytes.subarray(from))
-    return null
+    return verifier === null ? null : refusalOf(() => verifyChunks(verifier, bytes, marks))
   }
 
   function finish(end: DigestEnd): Digested {
-    if (verifier !== null && end.trailer !== null && !verifier.endTrailer(end.trailer.text, end.trailer.signature)) return refuse(badChunk)
-    if (sha256 !== null && sha256.digest('hex') !== plan.sha256) return refuse({ code: 'XAmzContentSHA256Mismatch', message: '' })
+    const { trailer } = end
+    const badTrailer = verifier === null || trailer === null ? null : refusalOf(() => verifier.endTrailer(trailer.text, trailer.signature))
+    if (badTrailer !== null) return { ok: false, refusal: badTrailer }
+    if (sha256 !== null && sha256.digest('hex') !== plan.sha256) return refuse('XAmzContentSHA256Mismatch')
     const sum = md5.digest()
-    if (plan.md5 !== null && sum.toString('base64') !== plan.md5) return refuse({ code: 'BadDigest', message: '' })
+    if (plan.md5 !== null && sum.toString('base64') !== plan.md5) return refuse('BadDigest')
     const values = new Map(hashers.map(({ algorithm, hasher }) => [algorithm, hasher.digestBase64()]))
     for (const { algorithm, value } of end.checksums) {
       if (values.get(algorithm) !== value) {
-        return refuse({ code: 'BadDigest', message: `The ${algorithm} you specified did not match the calculated checksum.` })
+        return refuse('BadDigest', `The ${algorithm} you specified did not match the calculated checksum.`)
       }
     }
     return { ok: true, md5: sum.toString('hex'), checksum: hashers[0] === undefined ? '' : (values.get(hashers[0].algorithm) ?? '') }
@@ -84,6 +95,16 @@ export function createDigester(plan: DigestPlan): Digester {
   return { update, finish }
 }
 
-function refuse(refusal: Refusal): Digested {
-  return { ok: false, refusal }
+function verifyChunks(verifier: ChunkVerifier, bytes: Uint8Array, marks: readonly ChunkMark[]): void {
+  let from = 0
+  for (const [at, signature] of marks) {
+    if (at > from) verifier.update(bytes.subarray(from, at))
+    from = at
+    verifier.endChunk(signature)
+  }
+  if (from < bytes.length) verifier.update(bytes.subarray(from))
+}
+
+function refuse(code: string, message = ''): Digested {
+  return { ok: false, refusal: { code, message, fields: {} } }
 }

@@ -1,4 +1,5 @@
-import { fdatasyncSync, writeSync } from 'node:fs'
+import { fdatasyncSync, write, writeSync } from 'node:fs'
+import { promisify } from 'node:util'
 import type { MessagePort } from 'node:worker_threads'
 import { createHasher } from '../checksums/algorithms.ts'
 import { blockBytes } from '../domain/limits.ts'
@@ -45,6 +46,12 @@ export interface BatchOutcome {
 function writeFully(fd: number, bytes: Uint8Array, at: number): void {
   let done = 0
   while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at + done)
+}
+
+const writeAt = promisify(write)
+
+async function writeLater(fd: number, bytes: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) done += (await writeAt(fd, bytes, done, bytes.length - done, at + done)).bytesWritten
 }
 
 /** Hashes a group of bodies, closes the gaps of refused ones, appends the rest with one write and one fdatasync. */
@@ -132,36 +139,61 @@ interface Received {
   readonly blocks: readonly number[]
 }
 
-/** Takes the messages of one upload until its end, a refusal, a failed write or an abort. */
+/**
+ * Takes the messages of one upload until its end, a refusal, a failed write or an abort. A slab is written by the I/O pool while
+ * this thread digests it; it goes back when both are done.
+ */
 function receive(task: UploadTask, fd: number): Promise<Received> {
+  const { port } = task
   const digester = createDigester(task.plan)
   const blocks = createBlockSums()
+  const writes = new Set<Promise<void>>()
   let length = 0
   return new Promise((resolve) => {
-    const stop = (outcome: UploadOutcome) => {
-      task.port.removeAllListeners()
-      resolve({ outcome, length, blocks: outcome.ok ? blocks.finish() : [] })
+    let stopped = false
+    function stop(outcome: UploadOutcome): void {
+      if (stopped) return
+      stopped = true
+      port.removeAllListeners('message').removeAllListeners('close')
+      // The file is not touched any more only when the writes in flight have ended.
+      void Promise.allSettled(writes).then((results) => {
+        const failed = results.find((result) => result.status === 'rejected')
+        resolve({ outcome: outcome.ok && failed !== undefined ? { ok: false, failure: ioFailure(failed.reason) } : outcome, length, blocks: blocks.finish() })
+      })
     }
-    task.port.on('message', (message: UploadMessage) => {
-      if (message.kind === 'abort') return stop({ ok: false, aborted: true })
-      if (message.kind === 'end') {
-        const refusal = digester.update(new Uint8Array(0), message.marks)
-        return stop(refusal === null ? digester.finish(message.end) : { ok: false, refusal })
-      }
+    function take(message: UploadMessage & { kind: 'bytes' }): void {
       const bytes = message.slab.subarray(0, message.length)
+      const written = writeLater(fd, bytes, length)
+      length += bytes.length
+      writes.add(written)
+      const refusal = digester.update(bytes, message.marks)
+      if (refusal !== null) return stop({ ok: false, refusal })
+      blocks.update(bytes)
+      written.then(
+        () => {
+          if (stopped) return
+          writes.delete(written)
+          port.postMessage(message.slab, [message.slab.buffer])
+        },
+        (error: unknown) => stop({ ok: false, failure: ioFailure(error) }),
+      )
+    }
+    function handle(message: UploadMessage): void {
+      if (message.kind === 'bytes') return take(message)
+      if (message.kind === 'abort') return stop({ ok: false, aborted: true })
+      const refusal = digester.update(new Uint8Array(0), message.marks)
+      stop(refusal === null ? digester.finish(message.end) : { ok: false, refusal })
+    }
+    port.on('message', (message: UploadMessage) => {
+      // An error thrown here would end the thread and every upload on it.
       try {
-        const refusal = digester.update(bytes, message.marks)
-        if (refusal !== null) return stop({ ok: false, refusal })
-        blocks.update(bytes)
-        writeFully(fd, bytes, length)
-        length += bytes.length
+        if (!stopped) handle(message)
       } catch (error) {
-        return stop({ ok: false, failure: ioFailure(error) })
+        stop({ ok: false, failure: ioFailure(error) })
       }
-      task.port.postMessage(message.slab, [message.slab.buffer])
     })
     // The other side of the port is gone with its upload.
-    task.port.on('close', () => stop({ ok: false, aborted: true }))
+    port.on('close', () => stop({ ok: false, aborted: true }))
   })
 }
 
