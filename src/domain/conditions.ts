@@ -70,14 +70,18 @@ export function evaluateWrite(when: WriteConditions, current: { readonly etag: s
 }
 
 /**
- * Conditions of a delete against the current object; null when there is none or a delete marker is current. If-Match needs
- * an object: NoSuchKey without one. Time (by the second) and size hold where there is no object, because then nothing that
- * the client did not know of is deleted. Source: DeleteObject's API reference, Amazon S3 user guide, "Conditional deletes".
+ * Conditions of a delete against the current version of the key, null when there is none. If-Match needs an object:
+ * NoSuchKey when there is nothing, PreconditionFailed when a delete marker is current. Time (by the second) and size hold
+ * where there is no object, because then nothing that the client did not know of is deleted.
+ * Source: Amazon S3 user guide, "How to perform conditional deletes"; DeleteObject's API reference.
  */
 export function evaluateDelete(
-  when: DeleteConditions, current: { readonly etag: string; readonly lastModified: number; readonly size: number } | null,
+  when: DeleteConditions, current: { readonly etag: string; readonly lastModified: number; readonly size: number } | 'delete-marker' | null,
 ): ConditionRefusal | null {
-  if (!current) return when.ifMatch === undefined ? null : { code: 'NoSuchKey' }
+  if (current === null || current === 'delete-marker') {
+    if (when.ifMatch === undefined) return null
+    return current === null ? { code: 'NoSuchKey' } : { code: 'PreconditionFailed', condition: 'If-Match' }
+  }
   if (when.ifMatch !== undefined && when.ifMatch !== '*' && when.ifMatch !== current.etag) return { code: 'PreconditionFailed', condition: 'If-Match' }
   if (when.ifMatchLastModified !== undefined && seconds(when.ifMatchLastModified) !== seconds(current.lastModified)) {
     return { code: 'PreconditionFailed', condition: 'x-amz-if-match-last-modified-time' }

@@ -28,7 +28,7 @@ export function chainHash(previous: Uint8Array | null, version: ChainedVersion):
     chainFormat, String(version.bucketId), version.key, String(version.seq), version.versionId,
     version.isDeleteMarker ? 'delete-marker' : 'object', version.etag, String(version.size), String(version.lastModified),
   ]
-  hash.update(previous === null ? '0:' : `${previous.length}:`)
+  hash.update(previous === null ? 'first:' : `${previous.length}:`)
   if (previous !== null) hash.update(previous)
   for (const field of fields) hash.update(`${Buffer.byteLength(field)}:${field}`)
   return hash.digest()
