@@ -24,7 +24,7 @@ export function banner(facts: BannerFacts, colour: boolean): string {
     ['S3 endpoint', accent(facts.endpoint)],
     ['Control', facts.controlEndpoint],
     ['Access key', bold(facts.accessKeyId)],
-    ['Secret key', facts.secretAccessKey === null ? dim(facts.secretKeptIn) : `${bold(facts.secretAccessKey)}  ${dim(`shown this once; kept in ${facts.secretKeptIn}`)}`],
+    ['Secret key', facts.secretAccessKey === null ? dim(facts.secretKeptIn) : `${bold(facts.secretAccessKey)}  ${dim(`shown this once; kept ${facts.secretKeptIn}`)}`],
     ['Data', facts.dataDir],
     ['Metadata', facts.database],
   ]

@@ -43,14 +43,23 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   if (options.s3) server.on('checkContinue', options.listener)
   if (options.s3) server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.answering?.(socket) ?? false))
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
+    server.once('error', (error: NodeJS.ErrnoException) => reject(addressError(error, options)))
     server.listen({ host: options.host, port: options.port, backlog: 4096 }, () => {
-      server.off('error', reject)
+      server.removeAllListeners('error')
       resolve()
     })
   })
   let stopped: Promise<void> | null = null
   return { port: (server.address() as AddressInfo).port, stop: () => stopped ??= stop(server) }
+}
+
+/** What an operator can do about an address that cannot be had. */
+function addressError(error: NodeJS.ErrnoException, { host, port, s3 }: ListenOptions): Error {
+  const variable = s3 ? 'HOLDFAST_PORT' : 'HOLDFAST_CONTROL_PORT'
+  if (error.code === 'EADDRINUSE') return new Error(`Port ${port} on ${host} is in use by another program; set ${variable} to another one.`, { cause: error })
+  if (error.code === 'EACCES') return new Error(`Port ${port} needs more rights than this user has; set ${variable} to 1024 or above.`, { cause: error })
+  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') return new Error(`${host} is not an address of this machine; set HOLDFAST_HOST to one, or to 0.0.0.0.`, { cause: error })
+  return error
 }
 
 async function stop(server: Server): Promise<void> {

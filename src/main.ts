@@ -1,0 +1,152 @@
+import { writeSync } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { banner, endpointOf } from './admin/banner.ts'
+import { parseBootstrap } from './admin/bootstrap.ts'
+import { lockDataFolder } from './admin/data-lock.ts'
+import { openKeyFolder, type KeyFolder, type KeyPair } from './admin/keys.ts'
+import { createLifecycle, onSignals, Stopped, together, type Lifecycle } from './admin/lifecycle.ts'
+import { decideRoot } from './admin/root-account.ts'
+import { supervise } from './admin/supervise.ts'
+import { createAuth } from './auth/auth.ts'
+import { parsePolicy } from './auth/policy.ts'
+import { createBlobs } from './blobs/create.ts'
+import { keyPairProblem } from './config-fields.ts'
+import { ConfigError, helpText, loadConfig, type Config } from './config.ts'
+import { controlApp, s3App } from './gateway/app.ts'
+import { createExchange } from './gateway/exchange.ts'
+import { objectUrls } from './gateway/object-url.ts'
+import { listen } from './gateway/server.ts'
+import { startEmbedded } from './metadata/postgres/embedded.ts'
+import { openPostgresStore } from './metadata/postgres/store.ts'
+import type { Bootstrap, MetadataStore } from './metadata/store.ts'
+import { createDispatch } from './operations/dispatch.ts'
+import { durably, openDrive } from './storage/backend.ts'
+import { standardLog, type Log } from './telemetry/log.ts'
+import { createPool } from './workers/pool.ts'
+
+/** As in package.json. */
+const version = '0.1.0'
+
+/** Opens everything in order; what was opened is closed in reverse order. Resolves when the server serves. */
+async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<void> {
+  const { open } = lifecycle
+  const say = (message: string): void => log.info(message)
+
+  await open(lockDataFolder(config.dataDir), (lock) => lock.release())
+
+  const health: { store: MetadataStore | null; serving: boolean } = { store: null, serving: false }
+  const control = await open(
+    listen({ host: config.host, port: config.controlPort, s3: false, listener: controlApp({ notReady: () => notReady(health) }) }),
+    (listener) => listener.stop(),
+  )
+
+  // PostgreSQL takes longest to start; keys and accounts are read meanwhile.
+  const keys = await keyFolder(config.dataDir)
+  const startPostgres = () => startEmbedded({ dataDir: config.dataDir, log: say })
+  const [embedded, masterKey, root] = await together(
+    config.databaseUrl === null ? open(supervise(startPostgres, log, () => process.emit('SIGTERM')), (postgres) => postgres.stop()) : null,
+    config.masterKey === null ? keys.masterKey() : Buffer.from(config.masterKey, 'hex'),
+    readBootstrap(config).then((file) => decideRoot(file, environmentPair(config), keys)),
+  )
+
+  const connection = embedded === null ? { connectionString: config.databaseUrl ?? '' } : embedded.connection
+  const store = await open(openPostgresStore({ connection, masterKey, log: say, now: Date.now }), (opened) => opened.close())
+  await store.applyBootstrap(root.bootstrap)
+
+  const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid) })
+  const pool = await open(createPool(), (opened) => opened.close())
+  const blobs = await open(
+    createBlobs({ drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, relocations: (ids) => store.relocations(ids), log }),
+    (opened) => opened.close(),
+  )
+
+  const auth = createAuth({
+    region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
+    accessKey: (id) => store.accessKey(id), now: Date.now,
+  })
+  const dispatch = createDispatch({ auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
+  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log })
+  const s3 = await open(
+    listen({ host: config.host, port: config.port, s3: true, listener: s3App(exchange.serve), answering: exchange.answering }),
+    async (listener) => {
+      health.serving = false
+      exchange.drain()
+      await listener.stop()
+      exchange.close()
+    },
+  )
+  health.store = store
+  health.serving = true
+
+  process.stdout.write(banner({
+    version, endpoint: endpointOf(config.host, s3.port), controlEndpoint: endpointOf(config.host, control.port), region: config.region,
+    accessKeyId: root.accessKeyId, secretAccessKey: root.freshSecret, secretKeptIn: root.secretKeptIn, dataDir: config.dataDir,
+    database: embedded === null ? 'external PostgreSQL' : 'embedded PostgreSQL', startedMs: performance.now(),
+  }, process.stdout.isTTY))
+}
+
+async function notReady({ store, serving }: { store: MetadataStore | null; serving: boolean }): Promise<string | null> {
+  if (store === null) return 'the server is starting'
+  if (!serving) return 'the server is stopping'
+  return store.ping().then(() => null, () => 'the metadata database does not answer')
+}
+
+async function keyFolder(dataDir: string): Promise<KeyFolder> {
+  const folder = path.join(dataDir, 'keys')
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  return openKeyFolder(folder, async (name, text) => {
+    await durably({ root: folder, tmp: folder, path: name, exclusive: true }, async (file) => writeSync(file, text) > 0)
+  })
+}
+
+async function readBootstrap({ bootstrapFile }: Config): Promise<Bootstrap> {
+  if (bootstrapFile === null) return { accounts: [] }
+  const keyProblem = ({ accessKeyId, secretAccessKey }: KeyPair): string | null => keyPairProblem(accessKeyId, secretAccessKey)
+  return parseBootstrap(await readFile(bootstrapFile, 'utf8'), bootstrapFile, { parsePolicy, keyProblem })
+}
+
+function environmentPair({ rootAccessKey, rootSecretKey }: Config): KeyPair | null {
+  return rootAccessKey === null || rootSecretKey === null ? null : { accessKeyId: rootAccessKey, secretAccessKey: rootSecretKey }
+}
+
+/** The process: configuration, signals, and one way out. */
+async function main(argv: readonly string[]): Promise<void> {
+  if (argv.includes('--help')) return void process.stdout.write(helpText())
+  if (argv.includes('--version')) return void process.stdout.write(`holdfast ${version} (Node ${process.versions.node})\n`)
+  // What is written below the data folder is for this user alone.
+  process.umask(0o077)
+  const config = loadConfig(process.env, argv)
+  const log = standardLog(config.logLevel)
+  const lifecycle = createLifecycle((error) => log.error('Something could not be closed', { error }))
+  const end = (code: number): void => void lifecycle.close().then(() => process.exit(code))
+  onSignals(
+    (signal) => {
+      log.info(`${signal}: running requests finish, then the server stops`)
+      end(0)
+    },
+    () => {
+      log.warn('A second signal: stopping at once')
+      process.exit(1)
+    },
+  )
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.on(event, (error: unknown) => {
+      log.error('An error that nobody handled: stopping', { error })
+      end(1)
+    })
+  }
+  try {
+    await start(config, log, lifecycle)
+  } catch (error) {
+    if (error instanceof Stopped || lifecycle.stopping) return
+    await lifecycle.close()
+    throw error
+  }
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  // Messages of a failed start are written for operators; only a configuration may have several lines.
+  process.stderr.write(`${error instanceof ConfigError ? '' : 'Holdfast could not start: '}${error instanceof Error ? error.message : String(error)}\n`)
+  process.exit(1)
+})
