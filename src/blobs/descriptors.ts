@@ -1,7 +1,6 @@
-import { open } from 'node:fs/promises'
-import type { FileHandle } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import { openSegmentsMax } from '../domain/limits.ts'
+import { closeRead, openToRead } from '../storage/backend.ts'
 
 /** Open descriptors of segments, so that a small read is one pread. One in use is closed only after its last user. */
 export interface Descriptors {
@@ -12,7 +11,7 @@ export interface Descriptors {
 }
 
 interface Entry {
-  readonly handle: Promise<FileHandle>
+  readonly fd: Promise<number>
   users: number
   gone: boolean
 }
@@ -29,22 +28,22 @@ export function createDescriptors(max: number = openSegmentsMax): Descriptors {
   function closeUnused(entry: Entry): void {
     if (!entry.gone || entry.users > 0) return
     // A file that never opened has nothing to close.
-    entry.handle.then((handle) => handle.close()).catch(() => undefined)
+    entry.fd.then(closeRead, () => undefined)
   }
 
   return {
     async use(path, work) {
       let entry = entries.get(path)
       if (entry === undefined) {
-        entry = { handle: open(path, 'r'), users: 0, gone: false }
+        entry = { fd: openToRead(path), users: 0, gone: false }
         entries.set(path, entry)
       }
       entry.users += 1
       try {
-        return await work((await entry.handle.catch((error: unknown) => {
+        return await work(await entry.fd.catch((error: unknown) => {
           entries.delete(path)
           throw error
-        })).fd)
+        }))
       } finally {
         entry.users -= 1
         closeUnused(entry)

@@ -4,7 +4,7 @@ import { S3Error } from '../domain/errors.ts'
 import { blockBytes } from '../domain/limits.ts'
 import { sliceManifest } from '../domain/manifest.ts'
 import type { Extent, Placement } from '../domain/model.ts'
-import { openBlobFile, readBlock, readRecord, segmentPath } from '../storage/backend.ts'
+import { closeRead, openBlobFile, readBlock, readRecord, segmentPath } from '../storage/backend.ts'
 import type { BlobFile, Drive, Log } from '../storage/backend.ts'
 import type { BlobReader } from './blobs.ts'
 import type { ReadBuffers } from './buffers.ts'
@@ -90,7 +90,7 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
         return { bytes: await recordPart(context, { ...step.extent, offset: step.from, length: step.to - step.from }), buffer: null }
       }
       if (file?.blob !== step.extent.blob) {
-        void file?.handle.close()
+        if (file !== null) closeRead(file.fd)
         file = null
         file = await openFile(context, step.extent)
       }
@@ -135,7 +135,9 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
     drop(current)
     current = null
     const last = ahead ?? Promise.resolve(null)
-    void last.then(drop, () => undefined).finally(() => void file?.handle.close())
+    void last.then(drop, () => undefined).finally(() => {
+      if (file !== null) closeRead(file.fd)
+    })
   }
 
   let first: Promise<Chunk> | null = begin(null)
@@ -155,7 +157,10 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
       first = null
       ahead = null
       if (coming === null) return null
-      const chunk = await coming
+      const chunk = await coming.catch((error: unknown) => {
+        close()
+        throw error
+      })
       if (closed) {
         drop(chunk)
         return null

@@ -24,4 +24,4 @@ export function segmentPath(segment: string): string {
   return `segments/${segment}`
 }
 export type { BlobFile } from './local/reading.ts'
-export { openBlobFile, readBlock, readRecord, RotError } from './local/reading.ts'
+export { closeRead, openBlobFile, openToRead, readBlock, readRecord, RotError } from './local/reading.ts'

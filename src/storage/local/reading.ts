@@ -1,6 +1,4 @@
-import { read } from 'node:fs'
-import { open } from 'node:fs/promises'
-import type { FileHandle } from 'node:fs/promises'
+import { close, fstat, open, read } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { blockBytes } from '../../domain/limits.ts'
@@ -9,6 +7,21 @@ import { blobPath, decodeFooter } from './file.ts'
 import { recordBody, recordHeaderBytes } from './segment.ts'
 
 const readAt = promisify(read)
+const statOf = promisify(fstat)
+const openFd = promisify(open)
+
+/**
+ * Plain descriptors, not FileHandles: Node ends the process when a FileHandle is collected open, which would make one forgotten
+ * reader fatal.
+ */
+export async function openToRead(path: string): Promise<number> {
+  return openFd(path, 'r')
+}
+
+/** Closes a descriptor that was only read from: a failure to close it loses nothing. */
+export function closeRead(fd: number): void {
+  close(fd, () => undefined)
+}
 
 /** Bytes that are not what was written. Readers look for another copy, and otherwise answer an error. */
 export class RotError extends Error {
@@ -34,24 +47,24 @@ export interface BlobFile {
   readonly blob: string
   readonly length: number
   readonly blocks: Uint32Array
-  readonly handle: FileHandle
+  readonly fd: number
 }
 
 /** Opens a blob's file; `known` spares the read of a block table that was verified before. Throws RotError, ENOENT. */
 export async function openBlobFile(root: string, blob: string, length: number, known?: Uint32Array): Promise<BlobFile> {
-  const handle = await open(join(root, blobPath(blob)), 'r')
+  const fd = await openToRead(join(root, blobPath(blob)))
   try {
-    return { blob, length, handle, blocks: known ?? (await readTable(handle, blob, length)) }
+    return { blob, length, fd, blocks: known ?? (await readTable(fd, blob, length)) }
   } catch (error) {
-    await handle.close()
+    closeRead(fd)
     throw error
   }
 }
 
-async function readTable(handle: FileHandle, blob: string, length: number): Promise<Uint32Array> {
-  const { size } = await handle.stat()
+async function readTable(fd: number, blob: string, length: number): Promise<Uint32Array> {
+  const { size } = await statOf(fd)
   const bytes = Buffer.alloc(Math.max(0, size - length))
-  await readFully(handle.fd, bytes, length)
+  await readFully(fd, bytes, length)
   const footer = decodeFooter(bytes, blob, length)
   if (footer === null) throw new RotError(`block table of blob ${blob} is damaged`)
   return footer.blocks
@@ -61,7 +74,7 @@ async function readTable(handle: FileHandle, blob: string, length: number): Prom
 export async function readBlock(file: BlobFile, index: number, buffer: Uint8Array): Promise<Uint8Array> {
   const at = index * blockBytes
   const bytes = buffer.subarray(0, Math.min(blockBytes, file.length - at))
-  const got = await readFully(file.handle.fd, bytes, at)
+  const got = await readFully(file.fd, bytes, at)
   if (got < bytes.length || crc32c(bytes) !== file.blocks[index]) throw new RotError(`block ${index} of blob ${file.blob} is damaged`)
   return bytes
 }
