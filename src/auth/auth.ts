@@ -67,7 +67,9 @@ function formOf(request: S3Request, authorization: string | undefined): Form {
     throw new S3Error('InvalidArgument', onlyOneMechanism, { fields: { ArgumentName: 'Authorization', ArgumentValue: authorization ?? '' } })
   }
   if (form === 'header-v4' && authorization !== undefined && !/^AWS4-(?:HMAC|ECDSA-P256)-SHA256 /.test(authorization)) {
-    throw new S3Error('InvalidArgument', 'Unsupported Authorization Type', { fields: { ArgumentName: 'Authorization', ArgumentValue: authorization } })
+    throw new S3Error('InvalidArgument', 'Unsupported Authorization Type', {
+      fields: { ArgumentName: 'Authorization', ArgumentValue: authorization },
+    })
   }
   return form
 }
@@ -104,7 +106,8 @@ export function createAuth(options: AuthOptions): Auth {
     if (options.signatureV2 === 'off') throw new S3Error('InvalidRequest', versionTwoRefused)
     const parsed = parse()
     const key = await enabledKey(parsed.accessKeyId)
-    return { principal: principalOf(key), payload: verifyV2(request, parsed, key.secretAccessKey), signatureVersion: 2, presigned: parsed.presigned }
+    const payload = verifyV2(request, parsed, key.secretAccessKey)
+    return { principal: principalOf(key), payload, signatureVersion: 2, presigned: parsed.presigned }
   }
 
   return {

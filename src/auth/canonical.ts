@@ -112,23 +112,18 @@ export function canonicalQuery(rawQuery: string, exclude: string | null = null):
   return result
 }
 
-const highByte = /[\x80-\xff]/
 const doubleSpace = /  +/g
 
-/**
- * One header value as it is signed: trimmed, runs of spaces folded. Clients sign text as UTF-8 but the HTTP parser hands out
- * one character a byte, so bytes that are valid UTF-8 become text again.
- */
+/** One header value as it is signed: trimmed, runs of spaces folded. */
 function canonicalHeaderValue(value: string): string {
-  let result = value.trim()
-  if (result.includes('  ')) result = result.replace(doubleSpace, ' ')
-  if (!highByte.test(result)) return result
-  const bytes = Buffer.from(result, 'latin1')
-  const text = bytes.toString('utf8')
-  return Buffer.from(text, 'utf8').equals(bytes) ? text : result
+  const trimmed = value.trim()
+  return trimmed.includes('  ') ? trimmed.replace(doubleSpace, ' ') : trimmed
 }
 
-/** Header fields by lower-case name with their signed values; several fields of one name are joined with a comma. */
+/**
+ * Header fields by lower-case name with their signed values; several fields of one name are joined with a comma. Values are text
+ * (UTF-8 was decoded), as clients sign it.
+ */
 export function canonicalHeaders(entries: Iterable<readonly [name: string, value: string]>): Map<string, string> {
   const headers = new Map<string, string>()
   for (const [name, value] of entries) {

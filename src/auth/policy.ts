@@ -39,13 +39,17 @@ function eitherOf(fields: Record<string, unknown>, name: string, what: string): 
 }
 
 function parseAction(action: string, what: string): string {
-  if (action !== '*' && !/^[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+$/.test(action)) throw new Error(`${what}: "${action}" is not an action such as s3:GetObject`)
+  if (action !== '*' && !/^[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+$/.test(action)) {
+    throw new Error(`${what}: "${action}" is not an action such as s3:GetObject`)
+  }
   return action.toLowerCase()
 }
 
 function parseResource(resource: string, what: string): string {
   if (resource.includes('${')) throw new Error(`${what}: policy variables as in "${resource}" are not supported`)
-  if (resource !== '*' && (!resource.startsWith('arn:') || resource.split(':').length < 6)) throw new Error(`${what}: "${resource}" is not an ARN`)
+  if (resource !== '*' && (!resource.startsWith('arn:') || resource.split(':').length < 6)) {
+    throw new Error(`${what}: "${resource}" is not an ARN`)
+  }
   return resource
 }
 

@@ -125,7 +125,8 @@ function parseExpires(text: string): number {
   const seconds = Number(text)
   if (seconds < 0) throw malformedQuery('X-Amz-Expires must be non-negative')
   if (seconds > presignExpirySecondsMax) {
-    throw malformedQuery(`X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than ${presignExpirySecondsMax} seconds`)
+    throw malformedQuery('X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than '
+      + `${presignExpirySecondsMax} seconds`)
   }
   return seconds
 }

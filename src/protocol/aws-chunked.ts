@@ -47,6 +47,7 @@ const signedChunkBytesMin = 8192
 const spareBytesMax = 2
 
 const lineFeed = 10
+const carriageReturn = 13
 const trailerSignatureName = 'x-amz-trailer-signature'
 
 type State =
@@ -134,6 +135,26 @@ function createTrailerReader(signed: boolean, allowed: boolean) {
   }
 }
 
+/** `left`: bytes of the declared length that are still to come, this chunk's included. */
+function assertChunkFits(next: ChunkHeader, before: ChunkHeader, left: number, signed: boolean): void {
+  if (next.size > left || (next.size === 0 && left > 0)) throw new S3Error('IncompleteBody')
+  if (signed && next.size > 0 && before.size < signedChunkBytesMin) {
+    throw invalidChunk('Only the last chunk is allowed to have a size less than 8192 bytes')
+  }
+}
+
+/** Takes what comes behind the end: one spare line break, nothing else. */
+function createSpareReader() {
+  let size = 0
+  return (bytes: Uint8Array, from: number): number => {
+    for (let index = from; index < bytes.length; index++) {
+      const expected = size++ === 0 ? carriageReturn : lineFeed
+      if (size > spareBytesMax || bytes[index] !== expected) throw new S3Error('IncompleteBody')
+    }
+    return bytes.length
+  }
+}
+
 /** A decoder for one body. Data passes through uncopied; only chunk headers and trailers are ever held. */
 export function createChunkedDecoder(options: ChunkedOptions): ChunkedDecoder {
   const lines = createLineReader()
@@ -142,12 +163,9 @@ export function createChunkedDecoder(options: ChunkedOptions): ChunkedDecoder {
   let chunk: ChunkHeader = { size: Infinity, signature: null }
   let chunkLeft = 0
   let left = options.decodedLength
-  let spareBytes = 0
 
   function startChunk(next: ChunkHeader): void {
-    if (next.size > left) throw new S3Error('IncompleteBody')
-    if (options.signed && next.size > 0 && chunk.size < signedChunkBytesMin) throw invalidChunk('Only the last chunk is allowed to have a size less than 8192 bytes')
-    if (next.size === 0 && left > 0) throw new S3Error('IncompleteBody')
+    assertChunkFits(next, chunk, left, options.signed)
     chunk = next
     chunkLeft = next.size
     left -= next.size
@@ -185,15 +203,7 @@ export function createChunkedDecoder(options: ChunkedOptions): ChunkedDecoder {
     return lines.next
   }
 
-  function takeSpare(bytes: Uint8Array, from: number): number {
-    for (let index = from; index < bytes.length; index++) {
-      const expected = spareBytes++ === 0 ? 13 : lineFeed
-      if (spareBytes > spareBytesMax || bytes[index] !== expected) throw new S3Error('IncompleteBody')
-    }
-    return bytes.length
-  }
-
-  const take = { header: takeHeader, data: takeData, 'data-end': takeDataEnd, trailer: takeTrailer, end: takeSpare }
+  const take = { header: takeHeader, data: takeData, 'data-end': takeDataEnd, trailer: takeTrailer, end: createSpareReader() }
 
   return {
     push(bytes) {

@@ -1,6 +1,8 @@
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createAuth } from '../../src/auth/auth.ts'
 import { parsePolicy } from '../../src/auth/policy.ts'
+import { S3Error } from '../../src/domain/errors.ts'
 import { accessKey, exampleKeyId, s3Request } from './fixtures/auth-request.ts'
 
 const auth = createAuth({ region: 'us-east-1', signatureV2: 'on', publicHost: null, now: () => 0, accessKey: async () => accessKey() })
@@ -33,6 +35,35 @@ describe('authenticate', () => {
     ]
     for (const one of tokens) await expect(auth.authenticate(one)).rejects.toMatchObject({ code: 'InvalidToken' })
   })
+})
+
+test('whatever is sent ends in an S3 error', async () => {
+  const piece = fc.oneof(
+    fc.constantFrom('AWS4-HMAC-SHA256 ', 'AWS ', 'Credential=', 'SignedHeaders=', 'Signature=', 'a/19700101/us-east-1/s3/aws4_request', 'host'),
+    fc.constantFrom(',', ':', ';', ' '),
+    fc.string(),
+  )
+  const name = fc.constantFrom(
+    'X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders', 'X-Amz-Signature',
+    'AWSAccessKeyId', 'Signature', 'Expires', 'acl',
+  )
+  const value = fc.constantFrom(
+    'AWS4-HMAC-SHA256', 'a%2F19700101%2Fus-east-1%2Fs3%2Faws4_request', '19700101T000000Z', '60', 'host', 'a', '', '%20', '+',
+  )
+  const query = fc.array(fc.tuple(name, value), { maxLength: 9 }).map((pairs) => pairs.map((pair) => pair.join('=')).join('&'))
+  const fields = fc.record({
+    authorization: fc.option(fc.array(piece, { maxLength: 12 })),
+    sha256: fc.option(fc.constantFrom('UNSIGNED-PAYLOAD', 'x')),
+  })
+  await fc.assert(fc.asyncProperty(query, fields, async (rawQuery, { authorization, sha256 }) => {
+    const sent = request(
+      `/?${rawQuery}`,
+      ['x-amz-date', '19700101T000000Z'],
+      ...authorization === null ? [] : [['authorization', authorization.join('')] as [string, string]],
+      ...sha256 === null ? [] : [['x-amz-content-sha256', sha256] as [string, string]],
+    )
+    await expect(auth.authenticate(sent)).rejects.toBeInstanceOf(S3Error)
+  }), { numRuns: 2000 })
 })
 
 describe('authorise', () => {
