@@ -109,14 +109,16 @@ describe('a good signature', () => {
     // Made here by the book, since other signers always send X-Amz-Date.
     for (const date of ['Fri, 02 Jan 2026 03:04:05 GMT', 'Fri, 02 Jan 2026 04:04:05 +0100', timestamp]) {
       const names = 'date;host;x-amz-content-sha256'
-      const canonical = `GET\n/bucket/key\n\ndate:${date}\nhost:localhost:9000\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n\n${names}\nUNSIGNED-PAYLOAD`
+      const fields = `date:${date}\nhost:localhost:9000\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n`
+      const canonical = `GET\n/bucket/key\n\n${fields}\n${names}\nUNSIGNED-PAYLOAD`
       const scope = '20260102/us-east-1/s3/aws4_request'
       const toSign = `AWS4-HMAC-SHA256\n${timestamp}\n${scope}\n${createHash('sha256').update(canonical).digest('hex')}`
       const hmac = (key: string | Buffer, text: string) => createHmac('sha256', key).update(text).digest()
       const key = ['20260102', 'us-east-1', 's3', 'aws4_request'].reduce(hmac, Buffer.from(`AWS4${exampleSecret}`))
+      const signature = hmac(key, toSign).toString('hex')
       const headers: Fields = [
         ['Host', 'localhost:9000'], ['Date', date], ['X-Amz-Content-Sha256', 'UNSIGNED-PAYLOAD'],
-        ['Authorization', `AWS4-HMAC-SHA256 Credential=${exampleKeyId}/${scope}, SignedHeaders=${names}, Signature=${hmac(key, toSign).toString('hex')}`],
+        ['Authorization', `AWS4-HMAC-SHA256 Credential=${exampleKeyId}/${scope}, SignedHeaders=${names}, Signature=${signature}`],
       ]
       await expect(authenticate({ method: 'GET', path: '/bucket/key', headers }), date).resolves.toBeDefined()
     }
