@@ -107,7 +107,7 @@ CREATE TABLE "objects" (
 );
 --> statement-breakpoint
 CREATE TABLE "parts" (
-	"upload_id" text NOT NULL,
+	"upload_id" text COLLATE "C" NOT NULL,
 	"part_number" integer NOT NULL,
 	"size" bigint NOT NULL,
 	"etag" text NOT NULL,
@@ -129,7 +129,7 @@ CREATE TABLE "released_blobs" (
 );
 --> statement-breakpoint
 CREATE TABLE "uploads" (
-	"upload_id" text PRIMARY KEY NOT NULL,
+	"upload_id" text COLLATE "C" PRIMARY KEY NOT NULL,
 	"bucket_id" integer NOT NULL,
 	"key" text COLLATE "C" NOT NULL,
 	"state" text NOT NULL,

@@ -109,7 +109,8 @@ export const noncurrentVersions = pgTable('noncurrent_versions', {
 ])
 
 export const uploads = pgTable('uploads', {
-  uploadId: text('upload_id').primaryKey(),
+  /** Begins with the time, so that its order is the order of initiation. */
+  uploadId: keyText('upload_id').primaryKey(),
   bucketId: integer('bucket_id').notNull(),
   key: keyText().notNull(),
   state: text({ enum: ['open', 'completed'] }).notNull(),
@@ -131,7 +132,7 @@ export const uploads = pgTable('uploads', {
 ])
 
 export const parts = pgTable('parts', {
-  uploadId: text('upload_id').notNull(),
+  uploadId: keyText('upload_id').notNull(),
   partNumber: integer('part_number').notNull(),
   size: bigint({ mode: 'number' }).notNull(),
   etag: text().notNull(),

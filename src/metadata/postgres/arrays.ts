@@ -1,0 +1,20 @@
+/**
+ * Array literals of PostgreSQL's text format. `pg` can make them too, but looks at the type of every element; a group of writes
+ * holds thousands of elements whose types are known.
+ */
+
+export const numberArray = (values: readonly (number | string)[]): string => `{${values.join(',')}}`
+export const booleanArray = (values: readonly boolean[]): string => `{${values.map((value) => (value ? 't' : 'f')).join(',')}}`
+
+/** Text, JSON, and bytes in their `\x` form. */
+export function textArray(values: readonly (string | null)[]): string {
+  let literal = '{'
+  for (const value of values) {
+    if (literal.length > 1) literal += ','
+    literal += value === null ? 'NULL' : quoted(value)
+  }
+  return `${literal}}`
+}
+
+const special = /["\\]/
+const quoted = (value: string): string => special.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : `"${value}"`

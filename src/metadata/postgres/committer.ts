@@ -1,0 +1,206 @@
+import type pg from 'pg'
+import { S3Error } from '../../domain/errors.ts'
+import type { Command } from '../store.ts'
+import { clientError, isConnectionLoss, openLine, send, unavailable, type Line } from './connect.ts'
+import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
+import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
+import { emptyState, groupReads, needsOf, sequenceStatement } from './group-read.ts'
+import type { GroupState } from './group-state.ts'
+import { groupWrites } from './group-write.ts'
+import type { WireRow } from './rows.ts'
+
+/**
+ * Runs commands in groups: one transaction, two round trips and one flush to disk for up to `groupCommandsMax` of them. A group
+ * closes when a lane is free to take it, never on a timer: a single command goes at once, and under load groups grow.
+ */
+export interface Committer {
+  commit(command: Command): Promise<unknown>
+  /** Waits for the commands that were accepted. */
+  close(): Promise<void>
+}
+
+export interface CommitterOptions {
+  readonly connection: pg.ClientConfig
+  readonly log: (message: string) => void
+  readonly now: () => number
+  /** How long a command waits for a database that is away. */
+  readonly waitMs: number
+}
+
+/** Beyond this size a larger group saves nothing, and the first command waits for the last. */
+const groupCommandsMax = 256
+/** Commands in waiting: about a second's worth. More is answered with SlowDown, so that memory and waiting stay bounded. */
+const queueCommandsMax = 8192
+/** While one lane's COMMIT is on its way to the disk, the other one reads and plans. */
+const laneCount = 2
+/** Counters of usage are spread over this many rows for each bucket. */
+const usageShards = 64
+const attemptsMax = 3
+
+interface Job {
+  readonly command: Command
+  readonly resolve: (result: unknown) => void
+  readonly reject: (error: unknown) => void
+}
+
+type Outcome = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: unknown }
+
+interface Lane {
+  readonly line: Line
+  readonly shard: number
+  busy: boolean
+}
+
+/** Plans look rows up by key: no scan of a table, whatever the statistics say of it at the moment. */
+const laneSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+  SET enable_bitmapscan = off; SET enable_material = off; SET jit = off; SET lock_timeout = '10s'; SET statement_timeout = '20s';
+  SET idle_in_transaction_session_timeout = '15s'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
+
+export function openCommitter(options: CommitterOptions): Committer {
+  const queue: Job[] = []
+  const firstShard = Math.floor(Math.random() * usageShards)
+  const lanes: Lane[] = Array.from({ length: laneCount }, (_, index) => ({
+    line: openLine({ ...options, setup: laneSetup }), shard: (firstShard + index) % usageShards, busy: false,
+  }))
+  let idle: (() => void) | null = null
+
+  const run = async (lane: Lane): Promise<void> => {
+    lane.busy = true
+    while (queue.length > 0) await runJobs(lane, queue.splice(0, groupCommandsMax), options)
+    lane.busy = false
+    if (lanes.every((each) => !each.busy)) idle?.()
+  }
+  const wake = (): void => {
+    const lane = lanes.find((each) => !each.busy)
+    if (lane !== undefined && queue.length > 0) void run(lane)
+  }
+
+  return {
+    commit: (command) => {
+      if (queue.length >= queueCommandsMax) return Promise.reject(new S3Error('SlowDown', undefined, { headers: { 'retry-after': '1' } }))
+      return new Promise((resolve, reject) => {
+        queue.push({ command, resolve, reject })
+        // Commands of the same turn of the event loop come into one group.
+        if (queue.length === 1) queueMicrotask(wake)
+      })
+    },
+    close: async () => {
+      if (lanes.some((lane) => lane.busy) || queue.length > 0) await new Promise<void>((resolve) => { idle = resolve })
+      await Promise.all(lanes.map((lane) => lane.line.close()))
+    },
+  }
+}
+
+/** Runs a group; when something in it is refused by the database, each command alone, so that one cannot fail the others. */
+async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<void> {
+  try {
+    const outcomes = await runGroup(lane, jobs.map((job) => job.command), options)
+    for (const [index, job] of jobs.entries()) settle(job, outcomes[index] as Outcome)
+  } catch (error) {
+    const cause = clientError(error)
+    const hopeless = cause instanceof S3Error && cause.code === 'ServiceUnavailable'
+    if (jobs.length > 1 && !hopeless) {
+      for (const job of jobs) await runJobs(lane, [job], options)
+      return
+    }
+    if (!(cause instanceof S3Error)) options.log(`a command failed: ${String(cause)}`)
+    for (const job of jobs) job.reject(cause)
+  }
+}
+
+function settle(job: Job, outcome: Outcome): void {
+  if (outcome.ok) job.resolve(outcome.value)
+  else job.reject(outcome.error)
+}
+
+/** Until it is known to be committed; what is known not to be committed runs again. */
+async function runGroup(lane: Lane, commands: readonly Command[], options: CommitterOptions): Promise<readonly Outcome[]> {
+  for (let attempt = 1; ; attempt++) {
+    const client = await lane.line.client()
+    const transaction: Transaction = { id: null, outcomes: [] }
+    try {
+      await runTransaction(client, commands, transaction, lane.shard, options.now())
+      return transaction.outcomes
+    } catch (error) {
+      if (isConnectionLoss(error)) {
+        lane.line.drop(client)
+        options.log(`a group of ${commands.length} commands lost its connection: ${String(error)}`)
+        if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, options))) return transaction.outcomes
+      } else {
+        await client.query('ROLLBACK').catch((again: unknown) => options.log(`rollback failed: ${String(again)}`))
+        const { code } = error as { code?: string }
+        if (code !== '40P01' && code !== '40001') throw error
+      }
+      if (attempt === attemptsMax) throw error
+    }
+  }
+}
+
+interface Transaction {
+  /** Set when COMMIT is sent: from then on the outcome is unknown until the server has answered. */
+  id: string | null
+  outcomes: Outcome[]
+}
+
+async function runTransaction(client: pg.Client, commands: readonly Command[], transaction: Transaction, shard: number, now: number): Promise<void> {
+  const needs = needsOf(commands)
+  const reads = groupReads(needs)
+  const [, ...answers] = await all([
+    client.query('BEGIN').then(() => []), ...reads.map(({ statement }) => send(client, statement)), send(client, sequenceStatement(needs.sequence)),
+  ])
+  const state = emptyState(needs, now)
+  for (const [index, read] of reads.entries()) read.fill(state, answers[index] as WireRow[])
+  const [id, sequence] = answers[reads.length]?.[0] as WireRow
+  if (sequence) state.sequence.push(...sequence.split(',').map(Number))
+  transaction.outcomes = commands.map((command) => planned(state, command))
+  const writes = groupWrites(state, shard)
+  transaction.id = id as string
+  const committing = [...writes.map((statement) => send(client, statement).then(() => '')), client.query('COMMIT').then(({ command }) => command)]
+  // After an error in a write the server takes COMMIT for ROLLBACK, and the write's own error comes first here.
+  if ((await all(committing)).at(-1) !== 'COMMIT') throw new Error('the transaction was rolled back')
+}
+
+/** A plan throws only when a command's own data is bad, and before it has changed anything. */
+function planned(state: GroupState, command: Command): Outcome {
+  try {
+    return { ok: true, value: plan(state, command) }
+  } catch (error) {
+    return { ok: false, error }
+  }
+}
+
+function plan(state: GroupState, command: Command): unknown {
+  switch (command.kind) {
+    case 'put': return planPutCommand(state, command)
+    case 'delete': return planDeleteCommand(state, command)
+    case 'put-tags': return planPutTags(state, command)
+    case 'put-part': return planPutPart(state, command)
+    case 'complete': return planComplete(state, command)
+    case 'abort': return planAbort(state, command)
+  }
+}
+
+/** Waits for all, so that none is left behind unheard, then rejects with the first error in their order. */
+async function all<Value>(promises: readonly Promise<Value>[]): Promise<Value[]> {
+  const settled = await Promise.allSettled(promises)
+  return settled.map((each) => {
+    if (each.status === 'rejected') throw each.reason
+    return each.value
+  })
+}
+
+/**
+ * Asks what became of a transaction whose connection went during COMMIT. Rejects when it cannot be found out in time: then
+ * the client is told that the service is unavailable, which promises neither.
+ */
+async function wasCommitted(line: Line, id: string, options: CommitterOptions): Promise<boolean> {
+  const until = Date.now() + 2 * options.waitMs
+  for (;;) {
+    const [row] = await line.query({ name: 'outcome', text: 'SELECT pg_xact_status($1::xid8)', values: [id] })
+    if (row?.[0] === 'committed') return true
+    if (row?.[0] === 'aborted') return false
+    // The server has not noticed yet that the connection is gone; or it has forgotten, and will not remember.
+    if (row?.[0] !== 'in progress' || Date.now() > until) throw unavailable()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}

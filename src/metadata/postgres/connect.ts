@@ -1,0 +1,166 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { S3Error } from '../../domain/errors.ts'
+import type { WireRow } from './rows.ts'
+
+/** A named statement: prepared once for each connection. */
+export interface Statement {
+  readonly name: string
+  readonly text: string
+  readonly values: readonly (string | number | boolean | null)[]
+}
+
+/**
+ * One pipelined connection that heals itself. Pipelining means that a statement waits for the ones before it, so each class of
+ * query has a line of its own.
+ */
+export interface Line {
+  /** The live connection; waits for one up to `waitMs`, then rejects with ServiceUnavailable. */
+  client(): Promise<pg.Client>
+  /** For reads only: a query that was lost with its connection is sent once more. */
+  query(statement: Statement): Promise<WireRow[]>
+  /** Gives up a connection that failed, so that the next caller gets a new one. */
+  drop(client: pg.Client): void
+  close(): Promise<void>
+}
+
+export interface LineOptions {
+  readonly connection: pg.ClientConfig
+  /** Statements that prepare each new session. */
+  readonly setup: string
+  readonly log: (message: string) => void
+  /** How long a caller waits for a database that is away. */
+  readonly waitMs: number
+  /** Called with each new connection, before anybody else uses it. */
+  readonly onConnect?: (client: pg.Client) => Promise<void>
+}
+
+const backOffMsMin = 25
+const backOffMsMax = 1000
+/** A server that takes longer for a statement is taken for dead: the longest one reads or writes a page or a group. */
+const statementMsMax = 30_000
+
+/** All values stay text: each reader knows its columns, and most need no conversion at all. */
+const textTypes = { getTypeParser: () => (value: string | Buffer) => value.toString() }
+
+export const unavailable = (cause?: unknown): S3Error =>
+  new S3Error('ServiceUnavailable', 'The metadata database is not available at the moment. Please try again.', { headers: { 'retry-after': '1' }, cause })
+
+export function openLine(options: LineOptions): Line {
+  const { connection, setup, log, waitMs } = options
+  const closing = new AbortController()
+  const waiting = new Set<(client: pg.Client) => void>()
+  let live: pg.Client | null = null
+  let attempt: Promise<void> | null = null
+
+  const connectOnce = async (): Promise<void> => {
+    const client = new pg.Client({
+      ...connection, pipeline: true, types: textTypes, keepAlive: true, connectionTimeoutMillis: 5000, query_timeout: statementMsMax,
+    } as pg.ClientConfig)
+    client.on('error', (error) => {
+      if (live === client) log(`database connection lost: ${error.message}`)
+      drop(client)
+    })
+    client.once('end', () => drop(client))
+    await client.connect()
+    try {
+      await client.query(setup)
+      await options.onConnect?.(client)
+    } catch (error) {
+      discard(client)
+      throw error
+    }
+    if (closing.signal.aborted) return discard(client)
+    live = client
+    for (const resolve of waiting) resolve(client)
+    waiting.clear()
+  }
+
+  const connectSoon = (): void => {
+    if (closing.signal.aborted || attempt !== null) return
+    attempt = (async () => {
+      for (let waitMs = backOffMsMin; live === null && !closing.signal.aborted; waitMs = Math.min(waitMs * 2, backOffMsMax)) {
+        await connectOnce().catch(() => sleep(waitMs, undefined, { signal: closing.signal }).catch(() => undefined))
+      }
+      attempt = null
+    })()
+  }
+  connectSoon()
+
+  const drop = (client: pg.Client): void => {
+    if (live !== client) return
+    live = null
+    discard(client)
+    connectSoon()
+  }
+
+  const client = (): Promise<pg.Client> => {
+    if (live !== null) return Promise.resolve(live)
+    if (closing.signal.aborted) return Promise.reject(unavailable())
+    connectSoon()
+    return new Promise((resolve, reject) => {
+      const give = (found: pg.Client) => {
+        clearTimeout(timer)
+        resolve(found)
+      }
+      const timer = setTimeout(() => {
+        waiting.delete(give)
+        reject(unavailable())
+      }, waitMs)
+      waiting.add(give)
+    })
+  }
+
+  return {
+    client,
+    drop,
+    query: async (statement) => {
+      const first = live ?? await client()
+      try {
+        return await send(first, statement)
+      } catch (error) {
+        if (!isConnectionLoss(error)) throw clientError(error)
+        drop(first)
+        return await send(await client(), statement).catch((again: unknown) => Promise.reject(clientError(again)))
+      }
+    },
+    close: async () => {
+      closing.abort()
+      await attempt
+      await live?.end()
+    },
+  }
+}
+
+/** Its end may never be answered, and nobody waits for it. */
+function discard(client: pg.Client): void {
+  client.end().catch(() => undefined)
+}
+
+/** Sends one statement down the pipeline. */
+export async function send(client: pg.Client, statement: Statement): Promise<WireRow[]> {
+  const { rows } = await client.query<(string | null)[]>({ ...statement, values: statement.values as unknown[], rowMode: 'array' })
+  return rows
+}
+
+/**
+ * True when the connection went and the statement's fate with it. Errors of the server itself have a severity; of those, only
+ * its being shut down or crashing ends the session.
+ */
+export function isConnectionLoss(error: unknown): boolean {
+  const { code, severity } = error as { code?: string; severity?: string }
+  if (severity === undefined) return !(error instanceof S3Error || error instanceof TypeError || error instanceof RangeError)
+  return severity === 'FATAL' || severity === 'PANIC' || (code?.startsWith('57P0') ?? false)
+}
+
+/** What the client is told of a database error. Whatever is not known here is a fault of ours and stays what it is. */
+export function clientError(error: unknown): unknown {
+  if (error instanceof S3Error) return error
+  const { code } = error as { code?: string }
+  if (code === '53100') return new S3Error('InsufficientStorage', 'The metadata database has no room left.', { cause: error })
+  // Text that PostgreSQL cannot hold: the code point 0.
+  if (code === '22021' || code === '22P05') return new S3Error('InvalidArgument', 'A value holds a character that cannot be stored.', { cause: error })
+  // Timeouts, deadlocks, too many connections, out of memory.
+  if (isConnectionLoss(error) || code === '57014' || code === '55P03' || code === '40P01' || code?.startsWith('53')) return unavailable(error)
+  return error
+}

@@ -1,0 +1,286 @@
+import type { VersioningStatus } from '../../domain/model.ts'
+import { parseVersionId } from '../../versioning/versions.ts'
+import type { Command, SharedSource } from '../store.ts'
+import { numberArray, textArray } from './arrays.ts'
+import type { Statement } from './connect.ts'
+import { keyName, type GroupState, type KeyState, type NoncurrentRow, type PartRow, type UploadRow } from './group-state.ts'
+import { bucketLock, keyLock, lockStatement, partLock, uploadLock, type LockSet } from './locks.ts'
+import { versionColumns, versionRow, type VersionRow, type WireRow } from './rows.ts'
+
+/** What a group of commands must lock and read before it can be planned. */
+export interface GroupNeeds {
+  readonly locks: LockSet
+  readonly buckets: Set<number>
+  readonly keys: Map<string, KeyNeed>
+  readonly uploads: Set<string>
+  /** Uploads of which every part is needed. */
+  readonly wholeUploads: Set<string>
+  readonly parts: { readonly uploadId: string; readonly partNumber: number }[]
+  sequence: number
+}
+
+interface KeyNeed {
+  readonly bucketId: number
+  readonly key: string
+  readonly seqs: Set<number>
+  commands: number
+  /** A removal of the current version promotes the newest one below. */
+  promotes: boolean
+}
+
+export function needsOf(commands: readonly Command[]): GroupNeeds {
+  const needs: GroupNeeds = {
+    locks: { exclusive: new Set(), shared: new Set() }, buckets: new Set(), keys: new Map(), uploads: new Set(), wholeUploads: new Set(), parts: [], sequence: 0,
+  }
+  for (const command of commands) addNeeds(needs, command)
+  return needs
+}
+
+function addNeeds(needs: GroupNeeds, command: Command): void {
+  needs.buckets.add(command.bucketId)
+  needs.locks.shared.add(bucketLock(command.bucketId))
+  switch (command.kind) {
+    case 'put':
+    case 'delete':
+    case 'complete':
+      needKey(needs, command.bucketId, command.key)
+      needs.sequence++
+      break
+    case 'put-tags':
+      needKey(needs, command.bucketId, command.key)
+      break
+    case 'put-part':
+      needs.uploads.add(command.uploadId)
+      needs.parts.push({ uploadId: command.uploadId, partNumber: command.part.partNumber })
+      needs.locks.shared.add(uploadLock(command.uploadId))
+      needs.locks.exclusive.add(partLock(command.uploadId, command.part.partNumber))
+      break
+    case 'abort':
+  }
+  if (command.kind === 'complete' || command.kind === 'abort') {
+    needs.uploads.add(command.uploadId)
+    needs.wholeUploads.add(command.uploadId)
+    needs.locks.exclusive.add(uploadLock(command.uploadId))
+  }
+  if ((command.kind === 'delete' || command.kind === 'put-tags') && command.versionId !== undefined) needVersion(needs, command, command.versionId)
+  if ((command.kind === 'put' || command.kind === 'put-part') && command.sharedFrom !== undefined) needSource(needs, command.sharedFrom)
+}
+
+function needKey(needs: GroupNeeds, bucketId: number, key: string): KeyNeed {
+  needs.locks.exclusive.add(keyLock(bucketId, key))
+  const need = readKey(needs, bucketId, key)
+  need.commands++
+  return need
+}
+
+function readKey(needs: GroupNeeds, bucketId: number, key: string): KeyNeed {
+  const name = keyName(bucketId, key)
+  const found = needs.keys.get(name)
+  if (found !== undefined) return found
+  const need: KeyNeed = { bucketId, key, seqs: new Set(), commands: 0, promotes: false }
+  needs.keys.set(name, need)
+  return need
+}
+
+function needVersion(needs: GroupNeeds, command: { readonly kind: string; readonly bucketId: number; readonly key: string }, versionId: string): void {
+  const need = readKey(needs, command.bucketId, command.key)
+  const id = parseVersionId(versionId)
+  if (id !== undefined && id !== 'null') need.seqs.add(id.seq)
+  need.promotes ||= command.kind === 'delete'
+}
+
+/** The source of a copy only has to stay as it is: copies of one source may run side by side. */
+function needSource(needs: GroupNeeds, source: SharedSource): void {
+  needs.locks.shared.add(keyLock(source.bucketId, source.key))
+  readKey(needs, source.bucketId, source.key).seqs.add(source.seq)
+}
+
+type Fill = (state: GroupState, rows: readonly WireRow[]) => void
+
+/** One read of the group: the statement, and how its rows get into the state. */
+export interface GroupRead {
+  readonly statement: Statement
+  readonly fill: Fill
+}
+
+const columns = (table: string): string => versionColumns.map((column) => `${table}.${column}`).join(', ')
+
+/**
+ * The first round trip of a group, after BEGIN: the locks, then what the plans need. Each statement has a snapshot of its own,
+ * taken when the locks are held. The last one answers the transaction's id and the sequence numbers.
+ */
+export function groupReads(needs: GroupNeeds): GroupRead[] {
+  const reads: GroupRead[] = [
+    { statement: lockStatement(needs.locks), fill: () => undefined },
+    { statement: { name: 'buckets', text: 'SELECT id, versioning FROM buckets WHERE id = ANY ($1::integer[])', values: [numberArray([...needs.buckets])] }, fill: fillBuckets },
+  ]
+  const keys = [...needs.keys.values()]
+  if (keys.length > 0) reads.push(...keyReads(keys))
+  if (needs.uploads.size > 0) reads.push(...uploadReads(needs))
+  return reads
+}
+
+/** The transaction's id is what tells after a lost connection whether it was committed. */
+export const sequenceStatement = (count: number): Statement => ({
+  name: 'sequence',
+  text: `SELECT pg_current_xact_id()::text, (SELECT array_to_string(array_agg(nextval('version_sequence')), ',') FROM generate_series(1, $1::integer))`,
+  values: [count],
+})
+
+function keyReads(keys: readonly KeyNeed[]): GroupRead[] {
+  const names = [numberArray(keys.map((need) => need.bucketId)), textArray(keys.map((need) => need.key))]
+  const reads: GroupRead[] = [
+    {
+      statement: {
+        name: 'current',
+        text: `SELECT ${columns('o')} FROM unnest($1::integer[], $2::text[]) AS k (bucket_id, key) JOIN objects o ON o.bucket_id = k.bucket_id AND o.key = k.key`,
+        values: names,
+      },
+      fill: fillCurrent,
+    },
+    {
+      statement: {
+        name: 'noncurrent_null',
+        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[]) AS k (bucket_id, key)
+          JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND n.is_null`,
+        values: names,
+      },
+      fill: fillNoncurrent,
+    },
+  ]
+  const named = keys.flatMap((need) => [...need.seqs].map((seq) => ({ need, seq })))
+  if (named.length > 0) {
+    reads.push({
+      statement: {
+        name: 'noncurrent_named',
+        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)
+          JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND n.seq = k.seq`,
+        values: [numberArray(named.map(({ need }) => need.bucketId)), textArray(named.map(({ need }) => need.key)), numberArray(named.map(({ seq }) => seq))],
+      },
+      fill: fillNoncurrent,
+    })
+  }
+  const promoting = keys.filter((need) => need.promotes)
+  if (promoting.length > 0) {
+    reads.push({
+      statement: {
+        name: 'noncurrent_newest',
+        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::integer[]) AS k (bucket_id, key, count),
+          LATERAL (SELECT * FROM noncurrent_versions v WHERE v.bucket_id = k.bucket_id AND v.key = k.key ORDER BY v.seq DESC LIMIT k.count) n`,
+        // Each command takes away one version at most: one more than that leaves the one to promote.
+        values: [
+          numberArray(promoting.map((need) => need.bucketId)), textArray(promoting.map((need) => need.key)), numberArray(promoting.map((need) => need.commands + 1)),
+        ],
+      },
+      fill: fillNoncurrent,
+    })
+  }
+  return reads
+}
+
+export const uploadColumns =
+  'upload_id, bucket_id, key, initiated_at, initiator_id, initiator_name, owner_account_id, metadata, tags, checksum_algorithm, checksum_type'
+const partColumns = 'p.upload_id, p.part_number, p.size, p.etag, p.checksum_algorithm, p.checksum_type, p.checksum_value, p.last_modified, p.manifest'
+
+function uploadReads(needs: GroupNeeds): GroupRead[] {
+  const reads: GroupRead[] = [{
+    statement: { name: 'uploads', text: `SELECT ${uploadColumns}, state, request_hash, result FROM uploads WHERE upload_id = ANY ($1::text[])`, values: [textArray([...needs.uploads])] },
+    fill: fillUploads,
+  }]
+  if (needs.parts.length > 0) {
+    reads.push({
+      statement: {
+        name: 'parts_named',
+        text: `SELECT ${partColumns} FROM unnest($1::text[], $2::integer[]) AS k (upload_id, part_number)
+          JOIN parts p ON p.upload_id = k.upload_id AND p.part_number = k.part_number`,
+        values: [textArray(needs.parts.map((part) => part.uploadId)), numberArray(needs.parts.map((part) => part.partNumber))],
+      },
+      fill: fillParts,
+    })
+  }
+  if (needs.wholeUploads.size > 0) {
+    reads.push({
+      statement: { name: 'parts_all', text: `SELECT ${partColumns} FROM parts p WHERE p.upload_id = ANY ($1::text[])`, values: [textArray([...needs.wholeUploads])] },
+      fill: fillParts,
+    })
+  }
+  return reads
+}
+
+/** Every key is there from the start, so that a key without rows is known to have none. */
+export function emptyState(needs: GroupNeeds, now: number): GroupState {
+  const keys = new Map<string, KeyState>()
+  for (const [name, { bucketId, key }] of needs.keys) {
+    keys.set(name, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: new Map() })
+  }
+  return { buckets: new Map(), keys, uploads: new Map(), sequence: [], released: [], shared: new Map(), now }
+}
+
+function fillBuckets(state: GroupState, rows: readonly WireRow[]): void {
+  for (const row of rows) state.buckets.set(Number(row[0]), row[1] as VersioningStatus)
+}
+
+function fillCurrent(state: GroupState, rows: readonly WireRow[]): void {
+  for (const wire of rows) {
+    const row: VersionRow = versionRow(wire)
+    const name = keyName(row.bucketId, row.key)
+    state.keys.set(name, { ...(state.keys.get(name) as KeyState), current: row, currentBefore: row })
+  }
+}
+
+function fillNoncurrent(state: GroupState, rows: readonly WireRow[]): void {
+  for (const wire of rows) {
+    const noncurrent: NoncurrentRow = { row: versionRow(wire), noncurrentSeq: Number(wire[versionColumns.length]) }
+    const key = state.keys.get(keyName(noncurrent.row.bucketId, noncurrent.row.key)) as KeyState
+    // Two reads may find the same row: the first one stays, as both maps must hold the same object.
+    if (key.noncurrent.has(noncurrent.row.seq)) continue
+    key.noncurrent.set(noncurrent.row.seq, noncurrent);
+    (key.noncurrentBefore as Map<number, NoncurrentRow>).set(noncurrent.row.seq, noncurrent)
+  }
+}
+
+export function uploadRow(row: WireRow): UploadRow {
+  return {
+    uploadId: row[0] as string,
+    bucketId: Number(row[1]),
+    key: row[2] as string,
+    initiatedAt: Number(row[3]),
+    initiatorId: row[4] as string,
+    initiatorName: row[5] as string,
+    owner: row[6] as string,
+    metadata: row[7] as string | null,
+    tags: row[8] as string | null,
+    checksumAlgorithm: row[9] as string | null,
+    checksumType: row[10] as string | null,
+  }
+}
+
+function fillUploads(state: GroupState, rows: readonly WireRow[]): void {
+  for (const wire of rows) {
+    const row = uploadRow(wire)
+    const stored = wire[11] as 'open' | 'completed'
+    state.uploads.set(row.uploadId, {
+      row, state: stored, stateBefore: stored, requestHash: wire[12] as string | null, result: wire[13] as string | null, parts: new Map(), partsBefore: new Map(),
+    })
+  }
+}
+
+function fillParts(state: GroupState, rows: readonly WireRow[]): void {
+  for (const wire of rows) {
+    const upload = state.uploads.get(wire[0] as string)
+    if (upload === undefined) continue
+    const part: PartRow = {
+      partNumber: Number(wire[1]),
+      size: Number(wire[2]),
+      etag: wire[3] as string,
+      checksumAlgorithm: wire[4] as string | null,
+      checksumType: wire[5] as string | null,
+      checksumValue: wire[6] as string | null,
+      lastModified: Number(wire[7]),
+      manifest: wire[8] as string,
+    }
+    if (upload.parts.has(part.partNumber)) continue
+    upload.parts.set(part.partNumber, part);
+    (upload.partsBefore as Map<number, PartRow>).set(part.partNumber, part)
+  }
+}

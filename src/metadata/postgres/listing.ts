@@ -1,0 +1,116 @@
+import type { ListedVersion } from '../../domain/model.ts'
+import { parseVersionId } from '../../versioning/versions.ts'
+import type { ListedPage, ListPage } from '../store.ts'
+import type { Line } from './connect.ts'
+import { afterPrefix, commonPrefix, pageRange, type Range } from './listing-bounds.ts'
+import { fillPage, type Page, type Source } from './page.ts'
+import { listedColumns, listedVersion, type WireRow } from './rows.ts'
+
+export interface Listing {
+  listObjects(bucketId: number, page: ListPage): Promise<ListedPage>
+  listVersions(bucketId: number, page: ListPage & { afterVersionId?: string }): Promise<ListedPage>
+}
+
+/** `nextLine` spreads listings over several connections, so that a long page does not hold up the others. */
+export function openListing(nextLine: () => Line): Listing {
+  return {
+    listObjects: async (bucketId, page) => {
+      const line = nextLine()
+      const source: Source<ListedVersion> = {
+        scan: async (range, limit) => (await line.query({
+          name: 'list_objects',
+          text: `SELECT ${columns('o')} FROM objects o WHERE ${inRange('o')} ORDER BY o.key LIMIT $4`,
+          values: [bucketId, range.from, upper(range), limit],
+        })).map(current),
+        skip: skipObjects(line, bucketId, page),
+      }
+      return listedPage(await fillPage(source, page, pageRange(page, false), []))
+    },
+    listVersions: async (bucketId, page) => {
+      const line = nextLine()
+      const source: Source<ListedVersion> = {
+        scan: async (range, limit) => (await line.query({ name: 'list_versions', text: versionsText, values: [bucketId, range.from, upper(range), limit] })).map(either),
+        skip: null,
+      }
+      const resumed = await resume(line, bucketId, page)
+      return listedPage(await fillPage(source, page, pageRange(page, resumed === null), resumed ?? []))
+    },
+  }
+}
+
+const columns = (table: string): string => listedColumns.map((column) => `${table}.${column}`).join(', ')
+const inRange = (table: string): string =>
+  `${table}.bucket_id = $1 AND ${table}.key >= $2 AND ${table}.key < $3${table === 'o' ? ' AND NOT o.delete_marker' : ''}`
+
+/** Above every key: a key has 1,024 bytes at most, which is 256 of the last code point. One statement then serves every range. */
+const aboveAll = '\u{10ffff}'.repeat(257)
+export const upper = (range: Range): string => range.to ?? aboveAll
+
+const current = (row: WireRow): ListedVersion => listedVersion(row, 0, true)
+const either = (row: WireRow): ListedVersion => listedVersion(row, 0, row[listedColumns.length] === 't')
+
+/** Each table gives as many rows as the page needs, in the order of its index; of these, the first ones in common order. */
+const versionsText = `SELECT * FROM (
+    (SELECT ${columns('c')}, true FROM objects c WHERE ${inRange('c')} ORDER BY c.key LIMIT $4)
+    UNION ALL (SELECT ${columns('n')}, false FROM noncurrent_versions n WHERE ${inRange('n')} ORDER BY n.key, n.seq DESC LIMIT $4)
+  ) v ORDER BY key, seq DESC LIMIT $4`
+
+/**
+ * A walk along the index: after a key that the delimiter rolls up, on to the first key behind its common prefix. That one
+ * is the text before the delimiter and the successor of the delimiter.
+ */
+function skipObjects(line: Line, bucketId: number, page: ListPage): Source<ListedVersion>['skip'] {
+  const afterDelimiter = afterPrefix(page.delimiter)
+  if (page.delimiter === '' || afterDelimiter === null) return null
+  const prefixChars = Array.from(page.prefix).length
+  const step = (from: string): string => `SELECT ${columns('o')}, position($4::text in substr(o.key, $5::integer + 1)) AS found
+    FROM objects o WHERE o.bucket_id = $1 AND o.key >= ${from} AND o.key < $3 AND NOT o.delete_marker ORDER BY o.key LIMIT 1`
+  const text = `WITH RECURSIVE walk AS (
+      (SELECT first.*, 1 AS place FROM (${step('$2')}) first)
+      UNION ALL
+      SELECT next.*, walk.place + 1 FROM walk, LATERAL (${step(
+        `CASE WHEN walk.found = 0 THEN walk.key || chr(1) ELSE left(walk.key, $5::integer + walk.found - 1) || $6::text END`,
+      )}) next WHERE walk.place < $7::integer
+    ) SELECT ${columns('walk')} FROM walk ORDER BY place`
+  return async (range, limit) => (await line.query({
+    name: 'skip_objects', text, values: [bucketId, range.from, upper(range), page.delimiter, prefixChars, afterDelimiter, limit],
+  })).map(current)
+}
+
+/**
+ * The versions that follow `afterVersionId` inside its key. Null when that is not asked for, or when the version was a null
+ * version that is gone: its place is lost with it, and the key is listed again from its newest version.
+ */
+async function resume(line: Line, bucketId: number, page: ListPage & { afterVersionId?: string }): Promise<ListedVersion[] | null> {
+  const { afterVersionId, after } = page
+  if (afterVersionId === undefined || after === '') return []
+  if (!after.startsWith(page.prefix) || commonPrefix(after, page.prefix, page.delimiter) !== null) return []
+  const seq = await seqOf(line, bucketId, after, afterVersionId)
+  if (seq === null) return null
+  const rows = await line.query({
+    name: 'list_versions_of_key',
+    text: `SELECT * FROM (
+        SELECT ${columns('c')}, true FROM objects c WHERE c.bucket_id = $1 AND c.key = $2 AND c.seq < $3
+        UNION ALL (SELECT ${columns('n')}, false FROM noncurrent_versions n WHERE n.bucket_id = $1 AND n.key = $2 AND n.seq < $3 ORDER BY n.seq DESC LIMIT $4)
+      ) v ORDER BY seq DESC LIMIT $4`,
+    values: [bucketId, after, seq, page.limit + 1],
+  })
+  return rows.map(either)
+}
+
+async function seqOf(line: Line, bucketId: number, key: string, versionId: string): Promise<number | null> {
+  const id = parseVersionId(versionId)
+  if (id !== 'null') return id?.seq ?? null
+  const [row] = await line.query({
+    name: 'null_seq',
+    text: `SELECT seq FROM objects WHERE bucket_id = $1 AND key = $2 AND is_null
+      UNION ALL SELECT seq FROM noncurrent_versions WHERE bucket_id = $1 AND key = $2 AND is_null`,
+    values: [bucketId, key],
+  })
+  return row === undefined ? null : Number(row[0])
+}
+
+function listedPage(page: Page<ListedVersion>): ListedPage {
+  const { rows, commonPrefixes, truncated, next, last } = page
+  return { versions: rows, commonPrefixes, truncated, next, nextVersionId: last?.versionId ?? null }
+}

@@ -1,0 +1,34 @@
+import { hash } from 'node:crypto'
+import { booleanArray, numberArray } from './arrays.ts'
+import type { Statement } from './connect.ts'
+
+/**
+ * Advisory locks of a transaction. Locking rows would lock nothing where a key has no row yet: two first puts of one key
+ * must wait for each other too. A lock's number is a hash of what it stands for; two things with one number only wait more.
+ */
+export interface LockSet {
+  readonly exclusive: Set<string>
+  readonly shared: Set<string>
+}
+
+/** Held shared by whatever writes into the bucket, exclusively by what changes or deletes the bucket itself. */
+export const bucketLock = (bucketId: number): string => `bucket/${bucketId}`
+export const keyLock = (bucketId: number, key: string): string => `key/${bucketId}/${key}`
+export const uploadLock = (uploadId: string): string => `upload/${uploadId}`
+export const partLock = (uploadId: string, partNumber: number): string => `part/${uploadId}/${partNumber}`
+
+/** One statement that takes all locks in the order of their numbers, the same for everybody, so that no two can wait for each other. */
+export function lockStatement(locks: LockSet): Statement {
+  const byNumber = new Map<bigint, boolean>()
+  for (const name of locks.shared) byNumber.set(lockNumber(name), false)
+  for (const name of locks.exclusive) byNumber.set(lockNumber(name), true)
+  const sorted = [...byNumber].sort(([a], [b]) => (a < b ? -1 : 1))
+  return {
+    name: 'locks',
+    text: `SELECT CASE WHEN l.exclusive THEN pg_advisory_xact_lock(l.id) ELSE pg_advisory_xact_lock_shared(l.id) END IS NULL
+      FROM unnest($1::bigint[], $2::boolean[]) AS l (id, exclusive)`,
+    values: [numberArray(sorted.map(([id]) => id.toString())), booleanArray(sorted.map(([, exclusive]) => exclusive))],
+  }
+}
+
+const lockNumber = (name: string): bigint => hash('sha1', name, 'buffer').readBigInt64BE()

@@ -1,0 +1,87 @@
+import pg from 'pg'
+import type { Bucket } from '../../domain/model.ts'
+import type { AccessKey, MetadataStore, ObjectStore } from '../store.ts'
+import { changesChannel, openBuckets } from './buckets.ts'
+import { briefCache } from './cache.ts'
+import { openCommitter } from './committer.ts'
+import { openLine, type Line } from './connect.ts'
+import { openIdentity } from './identity.ts'
+import { openListing } from './listing.ts'
+import { migrateSchema } from './migrate.ts'
+import { openMultipart } from './multipart.ts'
+import { openVersionReads } from './reads.ts'
+import { openSweep } from './sweep.ts'
+
+export interface PostgresStoreOptions {
+  readonly connection: pg.ClientConfig
+  /** 32 bytes: encrypts the secrets of access keys. */
+  readonly masterKey: Buffer
+  readonly log: (message: string) => void
+  readonly now: () => number
+  /** How long a call waits for a database that is away before it is refused. Default 5000. */
+  readonly waitMs?: number
+}
+
+const waitMsDefault = 5000
+const listingLines = 2
+/** Rare work in transactions of its own. */
+const poolMax = 3
+
+/** Point look-ups and pages by their indexes, whatever the statistics say of a table that was empty a moment ago. */
+const readSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+  SET enable_bitmapscan = off; SET jit = off; SET statement_timeout = '20s'`
+
+/**
+ * Migrates the database and opens the metadata room on it. Rejects with a plain Error that an operator can act on. The connections
+ * heal themselves from then on.
+ */
+export async function openPostgresStore(options: PostgresStoreOptions): Promise<MetadataStore> {
+  const { connection, masterKey, log, now } = options
+  const waitMs = options.waitMs ?? waitMsDefault
+  if (masterKey.length !== 32) throw new Error('The master key must have 32 bytes.')
+  await migrateSchema(connection)
+
+  const line = (setup: string, onConnect?: (client: pg.Client) => Promise<void>): Line =>
+    openLine({ connection, setup, log, waitMs, ...(onConnect === undefined ? {} : { onConnect }) })
+  const reads = line(readSetup)
+  const listings = Array.from({ length: listingLines }, () => line(readSetup))
+  let turn = 0
+  const nextListing = (): Line => listings[turn++ % listingLines] as Line
+  const pool = new pg.Pool({ ...connection, max: poolMax, idleTimeoutMillis: 10_000, connectionTimeoutMillis: waitMs, query_timeout: 30_000 })
+  pool.on('error', (error) => log(`database connection lost: ${error.message}`))
+  const buckets = briefCache<Bucket>()
+  const keys = briefCache<AccessKey>()
+  const changes = line('SET jit = off', (client) => listen(client, buckets, keys))
+  const committer = openCommitter({ connection, log, now, waitMs })
+
+  return {
+    version: openVersionReads(reads).version,
+    // The overloads of `commit` pair each command with its result; the committer keeps that pairing in its plans.
+    commit: committer.commit as ObjectStore['commit'],
+    ...openListing(nextListing),
+    ...openBuckets({ reads, line: nextListing(), pool, cache: buckets, now }),
+    ...openIdentity({ reads, pool, cache: keys, masterKey, now }),
+    ...openMultipart(reads, nextListing, now),
+    ...openSweep(nextListing(), pool, now),
+    ping: async () => {
+      await reads.query({ name: 'ping', text: 'SELECT 1', values: [] })
+    },
+    close: async () => {
+      await committer.close()
+      await Promise.all([reads, changes, ...listings].map((each) => each.close()))
+      await pool.end()
+    },
+  }
+}
+
+/** Whatever was missed while the connection was away is made up for by forgetting everything. */
+async function listen(client: pg.Client, buckets: ReturnType<typeof briefCache<Bucket>>, keys: ReturnType<typeof briefCache<AccessKey>>): Promise<void> {
+  client.on('notification', ({ payload = '' }) => {
+    if (payload.startsWith('bucket/')) buckets.drop(payload.slice('bucket/'.length))
+    else if (payload.startsWith('key/')) keys.drop(payload.slice('key/'.length))
+    else keys.clear()
+  })
+  await client.query(`LISTEN ${changesChannel}`)
+  buckets.clear()
+  keys.clear()
+}
