@@ -38,10 +38,12 @@ const algorithms: Readonly<Record<ChecksumAlgorithm, Algorithm>> = {
     field: { width: 64, polynomial: crc64nvmePolynomial }, createHasher: crc64Hasher,
   },
   SHA1: {
-    header: 'x-amz-checksum-sha1', element: 'ChecksumSHA1', digestBytes: 20, types: ['COMPOSITE'], field: null, createHasher: () => cryptoHasher('sha1'),
+    header: 'x-amz-checksum-sha1', element: 'ChecksumSHA1', digestBytes: 20, types: ['COMPOSITE'],
+    field: null, createHasher: () => cryptoHasher('sha1'),
   },
   SHA256: {
-    header: 'x-amz-checksum-sha256', element: 'ChecksumSHA256', digestBytes: 32, types: ['COMPOSITE'], field: null, createHasher: () => cryptoHasher('sha256'),
+    header: 'x-amz-checksum-sha256', element: 'ChecksumSHA256', digestBytes: 32, types: ['COMPOSITE'],
+    field: null, createHasher: () => cryptoHasher('sha256'),
   },
 }
 

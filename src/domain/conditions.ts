@@ -82,7 +82,9 @@ export function evaluateDelete(
     if (when.ifMatch === undefined) return null
     return current === null ? { code: 'NoSuchKey' } : { code: 'PreconditionFailed', condition: 'If-Match' }
   }
-  if (when.ifMatch !== undefined && when.ifMatch !== '*' && when.ifMatch !== current.etag) return { code: 'PreconditionFailed', condition: 'If-Match' }
+  if (when.ifMatch !== undefined && when.ifMatch !== '*' && when.ifMatch !== current.etag) {
+    return { code: 'PreconditionFailed', condition: 'If-Match' }
+  }
   if (when.ifMatchLastModified !== undefined && seconds(when.ifMatchLastModified) !== seconds(current.lastModified)) {
     return { code: 'PreconditionFailed', condition: 'x-amz-if-match-last-modified-time' }
   }

@@ -33,12 +33,14 @@ const tagCharacters = /^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u
 export function checkTags(tags: readonly Tag[]): void {
   const keys = new Set<string>()
   for (const { key, value } of tags) {
-    if (key.length === 0 || key.length > tagKeyCharsMax || !tagCharacters.test(key)) throw invalidTag('The TagKey you have provided is invalid', key, value)
-    if (value.length > tagValueCharsMax || !tagCharacters.test(value)) throw invalidTag('The TagValue you have provided is invalid', key, value)
-    if (key.toLowerCase().startsWith('aws:')) throw invalidTag('System tags cannot be added/updated by requester', key, value)
-    if (keys.has(key)) throw invalidTag('Cannot provide multiple Tags with the same key', key, value)
+    const fault = tagFault(key, value) ?? (keys.has(key) ? 'Cannot provide multiple Tags with the same key' : null)
+    if (fault !== null) throw new S3Error('InvalidTag', fault, { fields: { TagKey: key, TagValue: value } })
     keys.add(key)
   }
 }
 
-const invalidTag = (message: string, key: string, value: string): S3Error => new S3Error('InvalidTag', message, { fields: { TagKey: key, TagValue: value } })
+function tagFault(key: string, value: string): string | null {
+  if (key.length === 0 || key.length > tagKeyCharsMax || !tagCharacters.test(key)) return 'The TagKey you have provided is invalid'
+  if (value.length > tagValueCharsMax || !tagCharacters.test(value)) return 'The TagValue you have provided is invalid'
+  return key.toLowerCase().startsWith('aws:') ? 'System tags cannot be added/updated by requester' : null
+}

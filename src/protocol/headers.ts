@@ -12,7 +12,9 @@ import { parseQuery } from './target.ts'
 /** Request headers, decoded into the words of the model. What belongs to answers is in `response-headers.ts`. */
 
 export type { EtagList, ReadConditions } from '../domain/conditions.ts'
-export { checksumRequest, checksumTypeHeader, copyChecksumAlgorithm, expectedDigests, objectChecksum, type ChecksumRequest } from './checksum-headers.ts'
+export {
+  checksumRequest, checksumTypeHeader, copyChecksumAlgorithm, expectedDigests, objectChecksum, type ChecksumRequest,
+} from './checksum-headers.ts'
 export { httpDate, isoDate, parseHttpDate } from './dates.ts'
 export { refuseUnsupported } from './unsupported.ts'
 export { checksumElements, checksumHeaders, objectHeaders, versionHeaders } from './response-headers.ts'
@@ -87,7 +89,9 @@ function userMetadata(headers: Headers): Record<string, string> {
   for (const [name, value] of user) {
     size += Buffer.byteLength(name) + Buffer.byteLength(value)
     // Encoded words can carry what no header could; PostgreSQL's text refuses NUL.
-    if (value.includes('\0')) throw new S3Error('InvalidArgument', 'User metadata has no NUL character.', { fields: { ArgumentName: userPrefix + name } })
+    if (value.includes('\0')) {
+      throw new S3Error('InvalidArgument', 'User metadata has no NUL character.', { fields: { ArgumentName: userPrefix + name } })
+    }
   }
   if (size > userMetadataBytesMax) {
     throw new S3Error('MetadataTooLarge', undefined, { fields: { Size: String(size), MaxSizeAllowed: String(userMetadataBytesMax) } })
@@ -129,7 +133,9 @@ export function writeConditions(headers: Headers): WriteConditions {
   return { ifMatch: tag }
 }
 
-const notImplemented = (header: string): S3Error => new S3Error('NotImplemented', undefined, { fields: { Header: header, additionalMessage: 'We don\'t accept the provided value of this header' } })
+const notImplemented = (header: string): S3Error => new S3Error('NotImplemented', undefined, {
+  fields: { Header: header, additionalMessage: 'We don\'t accept the provided value of this header' },
+})
 
 /** Conditions of DeleteObject: an ETag or `*`, the time as HTTP date, the size in bytes. Throws InvalidArgument, NotImplemented. */
 export function deleteConditions(headers: Headers): DeleteConditions {
@@ -199,7 +205,7 @@ function decodeTagging(value: string): Tag[] {
   try {
     return parseQuery(value).entries.map(([key, text]) => ({ key, value: text }))
   } catch (cause) {
-    throw new S3Error('InvalidArgument', 'The header \'x-amz-tagging\' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.',
-      { fields: { ArgumentName: 'x-amz-tagging', ArgumentValue: value }, cause })
+    const message = 'The header \'x-amz-tagging\' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.'
+    throw new S3Error('InvalidArgument', message, { fields: { ArgumentName: 'x-amz-tagging', ArgumentValue: value }, cause })
   }
 }

@@ -28,7 +28,8 @@ function fromBase64(data: string): Buffer | undefined {
 
 function fromQ(data: string): Buffer | undefined {
   if (/=(?![0-9A-Fa-f]{2})/.test(data) || /[^!-~]/.test(data)) return undefined
-  return Buffer.from(data.replaceAll('_', ' ').replace(/=([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))), 'latin1')
+  const text = data.replaceAll('_', ' ').replace(/=([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  return Buffer.from(text, 'latin1')
 }
 
 /** A header value for any text: as it is when printable ASCII that would not be read as a word, else one base64 word. */

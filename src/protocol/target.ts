@@ -31,7 +31,9 @@ function originForm(rawUrl: string, host: string): string {
   const absolute = /^https?:\/\/([^/?]*)(.*)$/is.exec(rawUrl)
   if (!absolute) throw invalidUri(rawUrl)
   const [, authority = '', rest = ''] = absolute
-  if (authority.toLowerCase() !== host.toLowerCase()) throw new S3Error('InvalidRequest', 'The request target names another host than the Host header.')
+  if (authority.toLowerCase() !== host.toLowerCase()) {
+    throw new S3Error('InvalidRequest', 'The request target names another host than the Host header.')
+  }
   return rest.startsWith('/') ? rest : `/${rest}`
 }
 

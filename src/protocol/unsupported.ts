@@ -22,10 +22,17 @@ const harmless: ReadonlyMap<string, readonly string[]> = new Map([
 export function refuseUnsupported(headers: Headers): void {
   for (const [name, value] of headers.entries) {
     if (!name.startsWith('x-amz-')) continue
-    const allowed = harmless.get(name)
-    if (allowed ? !allowed.includes(value) : refusedNames.has(name) || refusedPrefixes.some((prefix) => name.startsWith(prefix))) throw unsupported(name)
-    if (name === 'x-amz-storage-class' && value !== 'STANDARD') throw new S3Error('InvalidStorageClass', undefined, { fields: { StorageClassRequested: value } })
+    if (isUnsupported(name, value)) throw unsupported(name)
+    if (name === 'x-amz-storage-class' && value !== 'STANDARD') {
+      throw new S3Error('InvalidStorageClass', undefined, { fields: { StorageClassRequested: value } })
+    }
   }
+}
+
+function isUnsupported(name: string, value: string): boolean {
+  const allowed = harmless.get(name)
+  if (allowed) return !allowed.includes(value)
+  return refusedNames.has(name) || refusedPrefixes.some((prefix) => name.startsWith(prefix))
 }
 
 const unsupported = (name: string): S3Error =>

@@ -32,11 +32,14 @@ export interface XmlNode {
 export function parseXml(text: string, ...rootNames: readonly string[]): XmlNode {
   if (text.length > xmlBytesMax) throw new S3Error('MaxMessageLengthExceeded')
   // Raw control characters and lone surrogates are no XML, and PostgreSQL's text refuses NUL.
-  if (/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/.test(text) || !text.isWellFormed()) throw malformed()
+  if (forbidden.test(text) || !text.isWellFormed()) throw malformed()
   const { root, tags } = scan(lineEnds(text))
   if (!rootNames.includes(root.name) || XMLValidator.validate(tags) !== true) throw malformed()
   return root
 }
+
+/** C0 controls without tab, line feed and carriage return; written as `not (anything but a control, or an allowed one)`. */
+const forbidden = /[^\P{Cc}\t\n\r\u007f-\u009f]|[\ufffe\uffff]/u
 
 const malformed = (): S3Error => new S3Error('MalformedXML')
 
@@ -244,8 +247,8 @@ function renderContent(content: XmlContent): string {
   return xml
 }
 
-const special = /[&<>"\x00-\x08\x0b-\x1f\ufffe\uffff]/
-const specials = /[&<>"\x00-\x08\x0b-\x1f\ufffe\uffff]/g
+const special = /[&<>"\ufffe\uffff]|[^\P{Cc}\t\n\u007f-\u009f]/u
+const specials = new RegExp(special, 'gu')
 const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
 
 /** Forbidden characters become numeric references as AWS writes them; clients that need strict XML ask for encoding-type=url. */

@@ -96,7 +96,9 @@ export type DeleteVersionPlan =
  * DELETE with versionId, the same in every status. `named` is where the version was found, null when nowhere;
  * `hasNoncurrent`: whether the key has older versions.
  */
-export function planDeleteVersion(named: { readonly where: 'current' | 'noncurrent'; readonly isDeleteMarker: boolean } | null, hasNoncurrent: boolean): DeleteVersionPlan {
+export function planDeleteVersion(
+  named: { readonly where: 'current' | 'noncurrent'; readonly isDeleteMarker: boolean } | null, hasNoncurrent: boolean,
+): DeleteVersionPlan {
   if (!named) return { kind: 'nothing' }
   const { isDeleteMarker: deleteMarker } = named
   return named.where === 'current' ? { kind: 'remove-current', promote: hasNoncurrent, deleteMarker } : { kind: 'remove-noncurrent', deleteMarker }

@@ -1,9 +1,10 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { chainHash, verifyChain, type ChainedVersion, type ChainLink } from '../../src/versioning/chain.ts'
 
 const version: fc.Arbitrary<ChainedVersion> = fc.record({
-  bucketId: fc.nat(), key: fc.string(), seq: fc.maxSafeNat(), versionId: fc.string(), isDeleteMarker: fc.boolean(), etag: fc.string(), size: fc.maxSafeNat(), lastModified: fc.maxSafeNat(),
+  bucketId: fc.nat(), key: fc.string(), seq: fc.maxSafeNat(), versionId: fc.string(), isDeleteMarker: fc.boolean(), etag: fc.string(),
+    size: fc.maxSafeNat(), lastModified: fc.maxSafeNat(),
 })
 
 function chain(versions: readonly ChainedVersion[]): ChainLink[] {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
-  algorithmByHeader, algorithmByName, checksumAlgorithms, checksumElementName, checksumHeaderName, combineEtags, combineFullObject, compositeOf, createHasher,
+  algorithmByHeader, algorithmByName, checksumAlgorithms, checksumElementName, checksumHeaderName, combineEtags, combineFullObject, compositeOf,
+    createHasher,
   digestBytes, digestOf, isDigest,
 } from '../../src/checksums/algorithms.ts'
 import { crcs, tableCrcs } from '../../src/checksums/native.ts'

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { evaluateCopySource, evaluateDelete, evaluateRead, evaluateWrite } from '../../src/domain/conditions.ts'
 
@@ -77,7 +77,8 @@ describe('conditions of a delete', () => {
     expect(evaluateDelete({ ifMatch: 'abc', ifMatchLastModified: at, ifMatchSize: 10 }, current)).toBeNull()
     expect(evaluateDelete({ ifMatch: '*' }, current)).toBeNull()
     expect(evaluateDelete({ ifMatch: 'x' }, current)).toEqual({ code: 'PreconditionFailed', condition: 'If-Match' })
-    expect(evaluateDelete({ ifMatchLastModified: at - second }, current)).toEqual({ code: 'PreconditionFailed', condition: 'x-amz-if-match-last-modified-time' })
+    expect(evaluateDelete({ ifMatchLastModified: at - second }, current)).toEqual({ code: 'PreconditionFailed',
+      condition: 'x-amz-if-match-last-modified-time' })
     expect(evaluateDelete({ ifMatchSize: 11 }, current)).toEqual({ code: 'PreconditionFailed', condition: 'x-amz-if-match-size' })
     expect(evaluateDelete({ ifMatchSize: 0 }, current)).toEqual({ code: 'PreconditionFailed', condition: 'x-amz-if-match-size' })
   })

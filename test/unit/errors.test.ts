@@ -1,3 +1,4 @@
+import { globSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { S3Error } from '../../src/domain/errors.ts'
 import { errorMessage, errorStatus, messageOf, renderError } from '../../src/protocol/errors.ts'
@@ -15,7 +16,8 @@ describe('error documents', () => {
   })
 
   it('carry the message, status and headers of the throw', () => {
-    const rendered = renderError(new S3Error('InvalidArgument', 'Because', { status: 418, headers: { 'retry-after': '1' } }), { ...context, resource: '' })
+    const rendered = renderError(new S3Error('InvalidArgument', 'Because', { status: 418, headers: { 'retry-after': '1' } }), { ...context,
+      resource: '' })
     expect(rendered).toMatchObject({ status: 418, headers: { 'content-type': 'application/xml', 'retry-after': '1' } })
     expect(rendered.body).toContain('<Message>Because</Message><RequestId>')
   })
@@ -27,9 +29,18 @@ describe('error documents', () => {
   })
 
   it('use the codes\' own statuses', () => {
-    const statuses = { NotModified: 304, PreconditionFailed: 412, InvalidRange: 416, MissingContentLength: 411, SlowDown: 503, InsufficientStorage: 507, NotImplemented: 501, KeyTooLongError: 400 }
+    const statuses = { NotModified: 304, PreconditionFailed: 412, InvalidRange: 416, MissingContentLength: 411, SlowDown: 503,
+      InsufficientStorage: 507, NotImplemented: 501, KeyTooLongError: 400 }
     for (const [code, status] of Object.entries(statuses)) expect(errorStatus(code)).toBe(status)
     for (const code of ['toString', '__proto__', 'constructor']) expect(errorStatus(code)).toBe(500)
+  })
+
+  it('know every code that the source throws', () => {
+    const source = globSync('src/**/*.ts').map((file) => readFileSync(file, 'utf8')).join('\n')
+    const thrown = new Set([...source.matchAll(/new S3Error\('(\w+)'/g)].map((match) => match[1] ?? ''))
+    expect(thrown.size).toBeGreaterThan(20)
+    thrown.delete('InternalError')
+    expect([...thrown].filter((code) => errorMessage(code) === errorMessage('InternalError'))).toEqual([])
   })
 
   it('fall back to AWS\'s wording', () => {

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decodeManifest, encodeManifest, joinManifests, ManifestFormatError, manifestSize, sliceManifest } from '../../src/domain/manifest.ts'
 import type { Extent, Placement } from '../../src/domain/model.ts'
@@ -7,10 +7,12 @@ const hex = (bytes: number) => fc.uint8Array({ minLength: bytes, maxLength: byte
 const drives = fc.array(fc.nat(300), { minLength: 1, maxLength: 4 })
 const place: fc.Arbitrary<Placement> = fc.oneof(
   fc.record({ kind: fc.constant('file' as const), drives }),
-  fc.record({ kind: fc.constant('segment' as const), drives, segment: fc.oneof(hex(8), hex(16), fc.string({ unit: 'grapheme' })), at: fc.maxSafeNat() }),
+  fc.record({ kind: fc.constant('segment' as const), drives, segment: fc.oneof(hex(8), hex(16), fc.string({ unit: 'grapheme' })),
+    at: fc.maxSafeNat() }),
 )
 const extent: fc.Arbitrary<Extent> = fc.record({
-  blob: hex(16), offset: fc.nat(50), length: fc.integer({ min: 1, max: 50 }), rest: fc.nat(50), codec: fc.constantFrom('none' as const, 'zstd' as const),
+  blob: hex(16), offset: fc.nat(50), length: fc.integer({ min: 1, max: 50 }), rest: fc.nat(50), codec: fc.constantFrom('none' as const,
+    'zstd' as const),
   dataKey: fc.option(fc.oneof(hex(16), fc.string())), place,
 }).map(({ rest, ...fields }) => ({ ...fields, blobLength: fields.offset + fields.length + rest }))
 const manifest = fc.array(extent, { maxLength: 6 })
@@ -29,13 +31,15 @@ describe('encoding', () => {
   it('of one packed object is short', () => {
     const blob = 'a1'.repeat(16)
     const one: Extent = {
-      blob, offset: 0, length: 4096, blobLength: 4096, codec: 'none', dataKey: null, place: { kind: 'segment', drives: [1], segment: 'b2'.repeat(16), at: 123_456_789 },
+      blob, offset: 0, length: 4096, blobLength: 4096, codec: 'none', dataKey: null, place: { kind: 'segment', drives: [1],
+        segment: 'b2'.repeat(16), at: 123_456_789 },
     }
     expect(encodeManifest([one]).length).toBeLessThanOrEqual(50)
   })
 
   it('takes lengths up to 2^53', () => {
-    const one: Extent = { blob: 'ab', offset: 2 ** 52, length: 2 ** 50, blobLength: Number.MAX_SAFE_INTEGER, codec: 'zstd', dataKey: 'k', place: { kind: 'file', drives: [1, 2] } }
+    const one: Extent = { blob: 'ab', offset: 2 ** 52, length: 2 ** 50, blobLength: Number.MAX_SAFE_INTEGER, codec: 'zstd', dataKey: 'k',
+      place: { kind: 'file', drives: [1, 2] } }
     expect(decodeManifest(encodeManifest([one]))).toEqual([one])
   })
 

@@ -4,10 +4,12 @@ import { checkBucketName, checkTags, isBucketName } from '../../src/domain/names
 const invalid = (code: string) => expect.objectContaining({ code })
 
 describe('bucket names', () => {
-  it.each(['abc', 'a.b', 'my-bucket.2026', '0ab', 'a'.repeat(63), '1.2.3.4.5', '1234', 'a--b', 'a-.b', 'xn-a'])('%s is one', (name) => expect(isBucketName(name)).toBe(true))
+  it.each(['abc', 'a.b', 'my-bucket.2026', '0ab', 'a'.repeat(63), '1.2.3.4.5', '1234', 'a--b', 'a-.b', 'xn-a'])('%s is one',
+    (name) => expect(isBucketName(name)).toBe(true))
 
   it.each([
-    '', 'ab', 'a'.repeat(64), 'Abc', 'a_b', 'a b', '-ab', 'ab-', '.ab', 'ab.', 'a..b', '192.168.5.4', 'xn--abc', 'sthree-abc', 'sthree-configurator', 'amzn-s3-demo-x',
+    '', 'ab', 'a'.repeat(64), 'Abc', 'a_b', 'a b', '-ab', 'ab-', '.ab', 'ab.', 'a..b', '192.168.5.4', 'xn--abc', 'sthree-abc',
+      'sthree-configurator', 'amzn-s3-demo-x',
     'abc-s3alias', 'abc--ol-s3', 'abc.mrap', 'abc--x-s3', 'abc--table-s3', 'bücket', 'abc\n',
   ])('%s is none', (name) => {
     expect(isBucketName(name)).toBe(false)
@@ -17,7 +19,8 @@ describe('bucket names', () => {
 
 describe('tags', () => {
   it('take letters of any script, digits, spaces and some signs', () => {
-    checkTags([{ key: 'Größe 大きさ', value: 'a b_c.d:e/f=g+h-i@j' }, { key: 'empty', value: '' }, { key: 'k'.repeat(128), value: 'v'.repeat(256) }])
+    checkTags([{ key: 'Größe 大きさ', value: 'a b_c.d:e/f=g+h-i@j' }, { key: 'empty', value: '' },
+      { key: 'k'.repeat(128), value: 'v'.repeat(256) }])
   })
 
   it.each([

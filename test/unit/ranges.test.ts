@@ -1,11 +1,13 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseCopySourceRange, parseRange } from '../../src/domain/ranges.ts'
 
 describe('Range', () => {
   it.each([
-    ['bytes=0-0', { start: 0, end: 1 }], ['bytes=2-5', { start: 2, end: 6 }], ['bytes=5-', { start: 5, end: 10 }], ['bytes=9-9', { start: 9, end: 10 }],
-    ['bytes=5-100', { start: 5, end: 10 }], ['bytes=-3', { start: 7, end: 10 }], ['bytes=-100', { start: 0, end: 10 }], ['Bytes=0-3', { start: 0, end: 4 }],
+    ['bytes=0-0', { start: 0, end: 1 }], ['bytes=2-5', { start: 2, end: 6 }], ['bytes=5-', { start: 5, end: 10 }], ['bytes=9-9', { start: 9,
+      end: 10 }],
+    ['bytes=5-100', { start: 5, end: 10 }], ['bytes=-3', { start: 7, end: 10 }], ['bytes=-100', { start: 0, end: 10 }], ['Bytes=0-3', { start: 0,
+      end: 4 }],
     ['bytes=0-99999999999999999999', { start: 0, end: 10 }],
     ['bytes=10-', 'unsatisfiable'], ['bytes=10-20', 'unsatisfiable'], ['bytes=-0', 'unsatisfiable'], ['bytes=99999999999999999999-', 'unsatisfiable'],
     ['bytes=5-2', 'whole'], ['bytes=0-1,3-4', 'whole'], ['bytes=-', 'whole'], ['bytes=', 'whole'], ['bytes', 'whole'], ['items=0-1', 'whole'],
@@ -31,7 +33,8 @@ describe('x-amz-copy-source-range', () => {
     expect(parseCopySourceRange('bytes=3-3', 10)).toEqual({ start: 3, end: 4 })
   })
 
-  it.each(['bytes=0-', 'bytes=-5', 'bytes=5-4', 'bytes=0-1,2-3', 'bytes = 0-1', '0-5', 'bytes=0-10', 'bytes=10-12', ''])('%s is an InvalidArgument', (header) => {
+  it.each(['bytes=0-', 'bytes=-5', 'bytes=5-4', 'bytes=0-1,2-3', 'bytes = 0-1', '0-5', 'bytes=0-10', 'bytes=10-12', ''])('%s is an InvalidArgument',
+    (header) => {
     expect(() => parseCopySourceRange(header, 10)).toThrowError(expect.objectContaining({ code: 'InvalidArgument' }))
   })
 })

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { VersioningStatus } from '../../src/domain/model.ts'
 import { parseVersionId, planDelete, planDeleteVersion, planPut, versionIdOf, type CurrentFate, type PutPlan } from '../../src/versioning/versions.ts'
@@ -16,7 +16,8 @@ describe('version ids', () => {
 
   it('null is the null version', () => expect(parseVersionId('null')).toBe('null'))
 
-  it.each(['', 'NULL', 'abc', 'A'.repeat(32), '0'.repeat(31), '0'.repeat(33), `${'0'.repeat(31)}g`, `${'0'.repeat(31)}\n`, `ff${'0'.repeat(30)}`])('%j is none', (text) => {
+  it.each(['', 'NULL', 'abc', 'A'.repeat(32), '0'.repeat(31), '0'.repeat(33), `${'0'.repeat(31)}g`, `${'0'.repeat(31)}\n`,
+    `ff${'0'.repeat(30)}`])('%j is none', (text) => {
     expect(parseVersionId(text)).toBeUndefined()
   })
 })
@@ -49,7 +50,8 @@ function putInList(list: Row[], versioning: VersioningStatus, id: number, isDele
 }
 
 const step = fc.oneof(
-  fc.constant({ kind: 'put' as const }), fc.constant({ kind: 'delete' as const }), fc.record({ kind: fc.constant('delete-version' as const), which: fc.nat(9) }),
+  fc.constant({ kind: 'put' as const }), fc.constant({ kind: 'delete' as const }), fc.record({ kind: fc.constant('delete-version' as const),
+    which: fc.nat(9) }),
   fc.record({ kind: fc.constant('versioning' as const), status: fc.constantFrom('enabled' as const, 'suspended' as const) }),
 )
 
@@ -81,7 +83,8 @@ describe('plans', () => {
 
   it('tell what becomes of the current row', () => {
     const fates: [VersioningStatus, boolean | null, CurrentFate][] = [
-      ['off', null, 'none'], ['off', true, 'remove'], ['enabled', true, 'demote'], ['enabled', false, 'demote'], ['suspended', true, 'remove'], ['suspended', false, 'demote'],
+      ['off', null, 'none'], ['off', true, 'remove'], ['enabled', true, 'demote'], ['enabled', false, 'demote'], ['suspended', true, 'remove'],
+        ['suspended', false, 'demote'],
     ]
     for (const [versioning, isNull, fate] of fates) {
       expect(planPut(versioning, isNull === null ? null : { isNull, isDeleteMarker: false }, false).current).toBe(fate)
@@ -103,7 +106,8 @@ function deleteCurrent(key: Key, versioning: VersioningStatus, id: number): void
 
 function deleteVersion(key: Key, id: number | undefined): void {
   const row = [key.current, ...key.noncurrent].find((one) => one?.id === id && id !== undefined)
-  const plan = planDeleteVersion(row ? { where: row === key.current ? 'current' : 'noncurrent', isDeleteMarker: row.isDeleteMarker } : null, key.noncurrent.length > 0)
+  const plan = planDeleteVersion(row ? { where: row === key.current ? 'current' : 'noncurrent', isDeleteMarker: row.isDeleteMarker } : null,
+    key.noncurrent.length > 0)
   if (plan.kind === 'nothing') return
   expect(plan.deleteMarker).toBe(row?.isDeleteMarker)
   if (plan.kind === 'remove-noncurrent') key.noncurrent = key.noncurrent.filter((one) => one !== row)

@@ -1,5 +1,5 @@
 import { XMLParser } from 'fast-xml-parser'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { element, encodeKey, escapeText, optional, parseXml, renderXml } from '../../src/protocol/xml.ts'
 
@@ -8,7 +8,8 @@ const keys = (document: string): (string | undefined)[] => parseXml(document, 'D
 const oneKey = (text: string): string | undefined => keys(`<Delete><Object><Key>${text}</Key></Object></Delete>`)[0]
 
 describe('reading', () => {
-  it.each(['001', '1e5', 'true', ' a ', '', '\n\t x \n', '0x10', 'null', '-0', '1.10', '😀', 'é', ']]', "it's", '"quoted"', '>'])('text stays text: %j', (text) => {
+  it.each(['001', '1e5', 'true', ' a ', '', '\n\t x \n', '0x10', 'null', '-0', '1.10', '😀', 'é', ']]', "it's", '"quoted"',
+    '>'])('text stays text: %j', (text) => {
     expect(oneKey(text)).toBe(text)
   })
 
@@ -35,10 +36,14 @@ describe('reading', () => {
   })
 
   it.each([
-    '', ' ', 'text', '<A>', '<A', '<', '</A>', '<A></A', '<A></B>', '<A><B></A></B>', '<A/><A/>', '<A></A>x', 'x<A></A>', '<A></A></A>', '<B/>', '<a/>', '<A><></></A>', '<A>< B/></A>',
-    '<A b/>', '<A b=c/>', '<A b="1" b="2"/>', '<A b="/>', '<A><1/></A>', '<A>&</A>', '<A>&foo;</A>', '<A>&#0;</A>', '<A>&#xD800;</A>', '<A>&#x110000;</A>', '<A>&#;</A>', '<A>&#x;</A>',
-    '<A>&#6a;</A>', '<A>&#xg;</A>', '<A>&#-1;</A>', '<A>& amp;</A>', '<A>&amp</A>', '<A>a < b</A>', '<A><!-- </A>', '<A><![CDATA[x</A>', '<A><?pi </A>', '<![CDATA[x]]><A/>', '&#65;<A/>',
-    '<!DOCTYPE A><A/>', '<!DOCTYPE A [<!ENTITY x "y">]><A>&x;</A>', '<A><!ENTITY x "y"></A>', '<!doctype A><A/>', '<A>\0</A>', '<A>\x01</A>', '<A>\ud800</A>', '<A/>\0', '{"a":1}',
+    '', ' ', 'text', '<A>', '<A', '<', '</A>', '<A></A', '<A></B>', '<A><B></A></B>', '<A/><A/>', '<A></A>x', 'x<A></A>', '<A></A></A>', '<B/>',
+      '<a/>', '<A><></></A>', '<A>< B/></A>',
+    '<A b/>', '<A b=c/>', '<A b="1" b="2"/>', '<A b="/>', '<A><1/></A>', '<A>&</A>', '<A>&foo;</A>', '<A>&#0;</A>', '<A>&#xD800;</A>',
+      '<A>&#x110000;</A>', '<A>&#;</A>', '<A>&#x;</A>',
+    '<A>&#6a;</A>', '<A>&#xg;</A>', '<A>&#-1;</A>', '<A>& amp;</A>', '<A>&amp</A>', '<A>a < b</A>', '<A><!-- </A>', '<A><![CDATA[x</A>',
+      '<A><?pi </A>', '<![CDATA[x]]><A/>', '&#65;<A/>',
+    '<!DOCTYPE A><A/>', '<!DOCTYPE A [<!ENTITY x "y">]><A>&x;</A>', '<A><!ENTITY x "y"></A>', '<!doctype A><A/>', '<A>\0</A>', '<A>\x01</A>',
+      '<A>\ud800</A>', '<A/>\0', '{"a":1}',
   ])('%j is MalformedXML', (document) => expect(() => parseXml(document, 'A')).toThrowError(refused('MalformedXML')))
 
   it('bounds depth, elements, attributes and size', () => {
@@ -54,12 +59,14 @@ describe('reading', () => {
 
   it('takes the largest documents of S3', () => {
     const part = '<Part><PartNumber>1</PartNumber><ETag>"d41d8cd98f00b204e9800998ecf8427e"</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>'
-    expect(parseXml(`<CompleteMultipartUpload>${part.repeat(10_000)}</CompleteMultipartUpload>`, 'CompleteMultipartUpload').children('Part')).toHaveLength(10_000)
+    expect(parseXml(`<CompleteMultipartUpload>${part.repeat(10_000)}</CompleteMultipartUpload>`,
+      'CompleteMultipartUpload').children('Part')).toHaveLength(10_000)
     expect(parseXml(`<A>${'&#65;'.repeat(800_000)}</A>`, 'A').value).toBe('A'.repeat(800_000))
   })
 
   it('never throws anything but S3 errors', () => {
-    const scraps = fc.array(fc.constantFrom('<A>', '</A>', '<B/>', '<A x="', '"', '&', ';', '#x41', '<!--', '-->', '<![CDATA[', ']]>', '<?', '?>', '\r', 'x', '<', '>', '\ufeff', '<!DOCTYPE'), { maxLength: 20 })
+    const scraps = fc.array(fc.constantFrom('<A>', '</A>', '<B/>', '<A x="', '"', '&', ';', '#x41', '<!--', '-->', '<![CDATA[', ']]>', '<?', '?>',
+      '\r', 'x', '<', '>', '\ufeff', '<!DOCTYPE'), { maxLength: 20 })
     fc.assert(fc.property(scraps, (pieces) => {
       try {
         parseXml(pieces.join(''), 'A')
@@ -72,8 +79,10 @@ describe('reading', () => {
 
 describe('writing', () => {
   it('a document with namespace, children and attributes', () => {
-    const document = renderXml('List', [element('Name', 'a&b'), element('Max', 10), element('Cut', false), element('In', [element('Id', 'x', { 'xsi:type': 'a"b' })]), ...optional('No', undefined), ...optional('Nil', null)])
-    expect(document).toBe('<?xml version="1.0" encoding="UTF-8"?>\n<List xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>a&amp;b</Name><Max>10</Max><Cut>false</Cut>'
+    const document = renderXml('List', [element('Name', 'a&b'), element('Max', 10), element('Cut', false), element('In', [element('Id', 'x',
+      { 'xsi:type': 'a"b' })]), ...optional('No', undefined), ...optional('Nil', null)])
+    expect(document).toBe('<?xml version="1.0" encoding="UTF-8"?>\n<List xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+      + '<Name>a&amp;b</Name><Max>10</Max><Cut>false</Cut>'
       + '<In><Id xsi:type="a&quot;b">x</Id></In></List>')
   })
 
@@ -91,7 +100,9 @@ describe('writing', () => {
 })
 
 describe('encoding-type=url', () => {
-  it.each([['a b', 'a%20b'], ['a+b', 'a%2Bb'], ['a/b', 'a/b'], ["!'()*~", '%21%27%28%29%2A~'], ['é😀', '%C3%A9%F0%9F%98%80'], ['a\x01\n', 'a%01%0A'], ['100%', '100%25'], ['-_.', '-_.']])('%j is %s', (key, encoded) => {
+  it.each([['a b', 'a%20b'], ['a+b', 'a%2Bb'], ['a/b', 'a/b'], ["!'()*~", '%21%27%28%29%2A~'],
+    ['é😀', '%C3%A9%F0%9F%98%80'], ['a\x01\n', 'a%01%0A'],
+    ['100%', '100%25'], ['-_.', '-_.']])('%j is %s', (key, encoded) => {
     expect(encodeKey(key, 'url')).toBe(encoded)
     expect(encodeKey(key, undefined)).toBe(key)
   })
