@@ -17,18 +17,19 @@ const lockStaleMs = 15_000
 
 /**
  * Installs what is missing. `development: false` is satisfied by the packages of a running server and by a full install;
- * `development: true` needs the full one. Ends the process with npm's exit code when npm fails.
+ * `development: true` needs the full one. Ends the process when npm fails.
  */
 export async function ensureInstalled({ development }) {
   if (isInstalled(development)) return
   const release = await takeLock()
+  let code = 0
   try {
-    if (isInstalled(development)) return
-    await install(development)
-    writeStamp(development)
+    if (!isInstalled(development)) code = await install(development)
+    if (code === 0) writeStamp(development)
   } finally {
     release()
   }
+  if (code !== 0) process.exit(code)
 }
 
 function isInstalled(development) {
@@ -64,13 +65,11 @@ async function install(development) {
   // there already is therefore completed in place, by the same lockfile.
   const fresh = !existsSync(path.join(modules, '.package-lock.json'))
   const args = [fresh ? 'ci' : 'install', ...(fresh ? [] : ['--no-save']), '--ignore-scripts', '--no-audit', '--no-fund']
-  args.push(development ? '--include=dev' : '--omit=dev', '--include=optional', '--loglevel=error')
+  args.push(development ? '--include=dev' : '--omit=dev', '--include=optional', '--loglevel=error', '--no-progress')
   process.stderr.write(`Installing the packages of package-lock.json${development ? ', with those for development' : ''} (this happens once) ...\n`)
   const code = await npm(args)
-  if (code !== 0) {
-    process.stderr.write(`npm ${args[0]} failed (exit code ${code}). Is the package registry reachable?\n`)
-    process.exit(code || 1)
-  }
+  if (code !== 0) process.stderr.write(`npm ${args[0]} failed (exit code ${code}); its messages are above.\n`)
+  return code
 }
 
 /** npm by the Node that npm itself runs on: the pinned one may be replaced by this very install. */
