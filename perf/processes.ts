@@ -38,6 +38,11 @@ export function memoryOf(pid: number): Memory {
   }
 }
 
+/** What runs below a process, with its command line. */
+export function descendantsOf(pid: number): { readonly pid: number; readonly command: string }[] {
+  return treeOf(pid).slice(1).map((child) => ({ pid: child.pid, command: (readProc(`/proc/${child.pid}/cmdline`) ?? '').replaceAll('\0', ' ').trimEnd() }))
+}
+
 /** The process first, then everything below it. */
 function treeOf(root: number): Stat[] {
   const all = readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name)).map((name) => statOf(Number(name))).filter((stat) => stat !== null)

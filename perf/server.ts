@@ -27,6 +27,7 @@ export const outDir = path.join(root, 'perf', 'out')
 
 const startMsMax = 60_000
 const stopMsMax = 30_000
+const reportMsMax = 600_000
 /** statfs(2): TMPFS_MAGIC. A sync there costs nothing, so figures from it say nothing. */
 const tmpfsType = 0x01021994
 
@@ -87,8 +88,9 @@ export async function startHoldfast({ dataDir, nodeArgs = [], wrapper = [], env 
   }
   const startSeconds = (performance.now() - startedAt) / 1000
   const stop = async (): Promise<void> => {
-    if (!ended()) child.kill(wrapper.length > 0 ? 'SIGINT' : 'SIGTERM')
-    const force = setTimeout(() => child.kill('SIGKILL'), wrapper.length > 0 ? stopMsMax * 10 : stopMsMax)
+    // A wrapper ends by itself after the server, which its user has to stop, and may then work for minutes on its report.
+    if (!ended() && wrapper.length === 0) child.kill('SIGTERM')
+    const force = setTimeout(() => child.kill('SIGKILL'), wrapper.length > 0 ? reportMsMax : stopMsMax)
     await exited
     clearTimeout(force)
     if (child.exitCode !== 0) process.stderr.write(`The server ended with ${child.exitCode ?? child.signalCode}:\n${printed}\n`)
