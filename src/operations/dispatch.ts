@@ -4,6 +4,7 @@ import { S3Error } from '../domain/errors.ts'
 import type { Bucket, Principal } from '../domain/model.ts'
 import { isBucketName } from '../domain/names.ts'
 import type { MetadataStore } from '../metadata/store.ts'
+import { withHoistedHeaders } from '../protocol/hoisted.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
 import type { Context, Operation } from './operation.ts'
 import { compileRoutes } from './routes.ts'
@@ -33,8 +34,9 @@ export function createDispatch(options: DispatchOptions): Dispatch {
   return { handle: (request) => handle(options, routes.match, request) }
 }
 
-async function handle(options: DispatchOptions, match: (request: S3Request) => Operation, request: S3Request): Promise<Reply> {
-  const authenticated = await options.auth.authenticate(request)
+async function handle(options: DispatchOptions, match: (request: S3Request) => Operation, received: S3Request): Promise<Reply> {
+  const authenticated = await options.auth.authenticate(received)
+  const request = authenticated.presigned ? withHoistedHeaders(received) : received
   const operation = match(request)
   options.onOperation?.(request, operation.name)
   const names = targetNames(request)

@@ -1,0 +1,43 @@
+import type { Headers, S3Request } from './request.ts'
+
+/** Query parameters that are the signature itself. */
+const signatureParams = new Set([
+  'x-amz-algorithm', 'x-amz-credential', 'x-amz-date', 'x-amz-expires', 'x-amz-signedheaders', 'x-amz-signature', 'x-amz-security-token', 'x-amz-content-sha256',
+])
+
+/**
+ * Presigners move `x-amz-*` headers into the query, where the signature covers them: S3 obeys them there as if they were headers.
+ * Checksums are the exception: S3 does not take them from a presigned URL (user guide, "Download and upload objects with
+ * presigned URLs"), and the SDK for JavaScript puts the checksum of an empty body there.
+ */
+export function withHoistedHeaders(request: S3Request): S3Request {
+  const hoisted: (readonly [string, string])[] = []
+  for (const [name, value] of request.query.entries) {
+    const header = name.toLowerCase()
+    if (!header.startsWith('x-amz-') || signatureParams.has(header) || isChecksum(header) || request.headers.has(header)) continue
+    hoisted.push([header, value])
+  }
+  if (hoisted.length === 0) return request
+  const headers = overlay(request.headers, hoisted)
+  const { requestId, method, rawPath, rawQuery, query, target, stream, secure, receivedAt, sendContinue } = request
+  return {
+    requestId, method, rawPath, rawQuery, query, headers, target, stream, secure, receivedAt, sendContinue,
+    get remoteAddress() {
+      return request.remoteAddress
+    },
+    get signal() {
+      return request.signal
+    },
+  }
+}
+
+const isChecksum = (header: string): boolean => header.startsWith('x-amz-checksum-') || header === 'x-amz-sdk-checksum-algorithm' || header === 'x-amz-trailer'
+
+function overlay(headers: Headers, hoisted: readonly (readonly [string, string])[]): Headers {
+  const added = new Map(hoisted)
+  return {
+    get: (name) => headers.get(name) ?? added.get(name.toLowerCase()),
+    has: (name) => headers.has(name) || added.has(name.toLowerCase()),
+    entries: [...headers.entries, ...added],
+  }
+}
