@@ -30,6 +30,8 @@ export interface BlobsOptions {
   /** Overrides of `domain/limits.ts`, for tests. */
   readonly segmentBytes?: number
   readonly bodyRateWindowMs?: number
+  readonly uploadSlabs?: number
+  readonly readBuffers?: number
 }
 
 /** What the program itself needs besides the door's three calls. */
@@ -63,13 +65,13 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
   const packed = createPacked({ pool, drive, log, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
   const writer: Writer = {
     pool, packed, drive, watchdog, log,
-    slabs: createSlabs(),
+    slabs: createSlabs(options.uploadSlabs),
     smallBodyBytesMax: options.smallBodyBytesMax ?? smallBodyBytesMaxDefault,
     load: { smallBytes: 0, smallBodies: 0, uploads: 0 },
   }
   const context: ReadContext = {
     drives: new Map(drives.map((each) => [each.id, each])),
-    buffers: createReadBuffers(),
+    buffers: createReadBuffers(options.readBuffers),
     descriptors: createDescriptors(),
     tables: new LRUCache<string, Uint32Array>({ max: blockTablesMax }),
     relocations: options.relocations,

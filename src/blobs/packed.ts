@@ -91,6 +91,7 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
 
   async function commit(lane: Lane, group: readonly Waiting[]): Promise<void> {
     try {
+      if (lane.segment !== null && lane.segment.drive.suspect !== null) retire(lane, lane.segment)
       const segment = lane.segment ?? openSegment(options.drive())
       lane.segment = segment
       const headBytes = segment.at === 0 ? segmentHeaderBytes : 0

@@ -5,6 +5,10 @@
  * - Formats on disk carry a version and can be read without the database.
  * - A drive whose sync failed once is not written to again by this process.
  */
+import { join } from 'node:path'
+import { openDrive } from './local/drive.ts'
+import type { Drive } from './local/drive.ts'
+
 export type { Drive, IoFailure } from './local/drive.ts'
 export { assertWritable, durably, ioFailure, openDrive, processToken, syncFolder, SyncError, writeError } from './local/drive.ts'
 export type { BlobFooter } from './local/file.ts'
@@ -17,6 +21,11 @@ export interface Log {
   info(message: string, fields?: Readonly<Record<string, unknown>>): void
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void
   error(message: string, fields?: Readonly<Record<string, unknown>>): void
+}
+
+/** The drive of a data folder. `register` gives the number of a drive's uuid (the metadata store's `registerDrive`). */
+export async function openLocal(options: { dataDir: string; register: (uuid: string) => Promise<number> }): Promise<Drive[]> {
+  return [await openDrive({ root: join(options.dataDir, 'drive'), register: options.register })]
 }
 
 /** Where a segment's file is below the root of its drive. */

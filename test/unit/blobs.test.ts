@@ -156,6 +156,34 @@ describe('what is refused leaves nothing', () => {
   })
 })
 
+describe('bounds', () => {
+  test('slow uploads do not keep others out, however few slabs there are', async () => {
+    const own = await openRoom({ smallBodyBytesMax: smallMax, uploadSlabs: 2 })
+    const bytes = patterned(2 * mib + 3)
+    const slow = Array.from({ length: 4 }, () => new PassThrough())
+    const slowWrites = slow.map((stream) => {
+      stream.write(bytes.subarray(0, 1000))
+      return own.blobs.write({ stream, wireLength: bytes.length, length: bytes.length, payload: { kind: 'unsigned' } }, writeOptions())
+    })
+    const fast = await Promise.all(Array.from({ length: 12 }, () => own.blobs.write(bodyOf(bytes), writeOptions())))
+    slow.forEach((stream) => stream.end(bytes.subarray(1000)))
+    for (const written of [...fast, ...(await Promise.all(slowWrites))]) expect((await readAll(own.blobs, written.manifest)).equals(bytes)).toBe(true)
+    await own.close()
+  })
+
+  test('readers that stop give their buffers back, and the others wait their turn', async () => {
+    const own = await openRoom({ smallBodyBytesMax: smallMax, readBuffers: 2 })
+    const bytes = patterned(3 * mib)
+    const { manifest } = await own.blobs.write(bodyOf(bytes), writeOptions())
+    const stopped = await own.blobs.read(manifest, 0, bytes.length)
+    await stopped.next()
+    const others = Promise.all(Array.from({ length: 6 }, () => readAll(own.blobs, manifest)))
+    stopped.close()
+    for (const each of await others) expect(each.equals(bytes)).toBe(true)
+    await own.close()
+  })
+})
+
 describe('aws-chunked', () => {
   const chain = { signingKey: Buffer.alloc(32, 5), seedSignature: 'a'.repeat(64), timestamp: '20260102T030405Z', scope: '20260102/us-east-1/s3/aws4_request' }
   const sha = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex')

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { closeSync, constants, fdatasync, fsync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, fdatasync, fsync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { link, mkdir, open, readFile, readdir, rename, rm, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join, relative, sep } from 'node:path'
@@ -245,7 +245,7 @@ async function makeMarker(root: string): Promise<Marker> {
   const marker: Marker = { format: 1, uuid: randomUUID(), createdAt: Date.now() }
   const file = Buffer.from(`${JSON.stringify(marker)}\n`)
   await durably({ root, tmp: root, path: markerName, exclusive: true }, async (fd) => {
-    writeSync(fd, file)
+    writeFileSync(fd, file)
     return true
   }).catch((error: unknown) => {
     // Two processes started at once: the first one's marker is the one for both.

@@ -59,3 +59,16 @@ export function decodeFooter(bytes: Buffer, blob: string, length: number): BlobF
   for (let index = 0; index < count; index++) blocks[index] = body.readUInt32BE(index * entryBytes)
   return { blob, length, bucketId: tail.readUIntBE(26, 6), key: body.toString('utf8', count * entryBytes), blocks }
 }
+
+export interface BlobOwner {
+  readonly blob: string
+  readonly bucketId: number
+  readonly key: string
+}
+
+/** Whose blob a file is, from its tail and the key before it; null when the tail is damaged. */
+export function decodeOwner(tail: Buffer, key: Buffer): BlobOwner | null {
+  if (tail.length !== tailBytes || !tail.subarray(0, 8).equals(magic) || tail.readUInt32BE(60) !== crc32c(tail.subarray(0, 60))) return null
+  if (tail.readUInt32BE(32) !== key.length) return null
+  return { blob: tail.toString('hex', 40, 56), bucketId: tail.readUIntBE(26, 6), key: key.toString('utf8') }
+}

@@ -1,0 +1,109 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Placement } from '../domain/model.ts'
+import type { Drive } from './backend.ts'
+import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
+import type { SegmentFile, SegmentNotes } from './local/inventory.ts'
+import { closeRead, openToRead, readRecord } from './local/reading.ts'
+import { recordBytes, scanSegment, segmentHeaderBytes } from './local/segment.ts'
+import type { ScannedRecord } from './local/segment.ts'
+import type { Pass } from './sweeper.ts'
+
+/** Share of dead bytes above which moving the rest pays. */
+const deadShareMin = 0.5
+const askedAtOnce = 1000
+
+const movedAtOnce = 64
+
+/** All records of a segment. The event loop gets its turn in between: a segment is 64 MiB of checksums. */
+async function recordsOf(segment: SegmentFile): Promise<ScannedRecord[]> {
+  const records: ScannedRecord[] = []
+  for (const record of scanSegment(segment.path)) {
+    records.push(record)
+    if (records.length % 32 === 0) await setImmediate()
+  }
+  return records
+}
+
+/** Whether something that is no record lies before a record. Behind the last one it is only the group that a crash cut off. */
+function isDamaged(records: readonly ScannedRecord[]): boolean {
+  let expected = segmentHeaderBytes
+  for (const record of records) {
+    if (record.at !== expected) return true
+    expected = record.at + recordBytes(record.length, record.keyBytes)
+  }
+  return false
+}
+
+/** Of these records, the ones that a committed row (or the release queue) still names. */
+async function liveBlobs(pass: Pass, records: readonly ScannedRecord[]): Promise<Set<string>> {
+  const live = new Set<string>()
+  for (let from = 0; from < records.length; from += askedAtOnce) {
+    for (const blob of await pass.store.referenced(records.slice(from, from + askedAtOnce))) live.add(blob)
+  }
+  return live
+}
+
+/**
+ * Empties a segment that is mostly dead: appends its live records elsewhere and tells the store where. Answers `empty` when
+ * nothing in it is live, so that it can go at once; a moved one goes after the grace, for readers that know only the old place.
+ */
+export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
+  const deadBytes = Object.values(notes.dead).reduce((sum, length) => sum + recordBytes(length, 0), 0)
+  if (deadBytes < segment.bytes * deadShareMin) return 'kept'
+  const records = await recordsOf(segment)
+  const live = await liveBlobs(pass, records)
+  // A record that is neither noted as dead nor named by a row may belong to an upload that is being committed.
+  const kept = records.filter(({ blob }) => live.has(blob) || !(blob in notes.dead) || pass.blobs.isPinned(blob))
+  if (isDamaged(records)) {
+    pass.log.error('segment is damaged: it is kept', { segment: segment.name })
+    return 'kept'
+  }
+  if (kept.length === 0) return 'empty'
+  const elsewhere = await pass.store.relocations(kept.map(({ blob }) => blob))
+  const toMove = kept.filter(({ blob }) => !isElsewhere(elsewhere.get(blob), segment))
+  const fd = await openToRead(segment.path)
+  try {
+    for (let from = 0; from < toMove.length; from += movedAtOnce) {
+      const group = toMove.slice(from, from + movedAtOnce)
+      await pass.store.relocate(await Promise.all(group.map(async (record) => ({ blob: record.blob, place: await moveRecord(pass, fd, record) }))))
+    }
+  } finally {
+    closeRead(fd)
+  }
+  await writeNotes(drive, segment, { ...notes, movedAt: Date.now() })
+  pass.count.recordsMoved += toMove.length
+  return 'moved'
+}
+
+function isElsewhere(place: Placement | undefined, segment: SegmentFile): boolean {
+  return place !== undefined && place.kind === 'segment' && place.segment !== segment.name
+}
+
+async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promise<Placement> {
+  const body = await readRecord(fd, record.at, record.blob, record.length)
+  const { place } = await pass.blobs.append({
+    blob: record.blob, chunks: [body], length: record.length, owner: { bucketId: record.bucketId, key: record.key },
+    plan: { algorithms: [], sha256: null, chain: null, md5: null }, end: { checksums: [], trailer: null }, marks: [],
+  })
+  return place
+}
+
+/**
+ * Records of an old segment that no row names: uploads that were refused or died between write and commit. Each segment is
+ * looked through once; later deaths come through the release queue.
+ */
+export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFile): Promise<{ bytes: number; remove: () => Promise<void> }[]> {
+  if (segment.writer === null) {
+    // The process died within its first group. Records without the segment's header would be damage, and are kept.
+    return (await recordsOf(segment)).length === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
+  }
+  const notes = await readNotes(segment)
+  if (notes.checked || notes.movedAt !== null || !isSealed(segment, pass.blobs.activeSegments(), pass.segmentBytes)) return []
+  const records = await recordsOf(segment)
+  const live = await liveBlobs(pass, records)
+  const orphans = records.filter(({ blob }) => !live.has(blob) && !(blob in notes.dead))
+  const dead = { ...notes.dead, ...Object.fromEntries(orphans.map(({ blob, length }) => [blob, length])) }
+  const note = () => writeNotes(drive, segment, { ...notes, checked: true, dead })
+  if (orphans.length === 0) await note()
+  return orphans.map((orphan, index) => ({ bytes: orphan.length, remove: () => (index === 0 ? note() : Promise.resolve()) }))
+}

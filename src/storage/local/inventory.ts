@@ -1,0 +1,142 @@
+import { writeFileSync } from 'node:fs'
+import { open, readFile, readdir, stat, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { codeOf, durably, isDeadProcess, processToken, syncFolder } from './drive.ts'
+import type { Drive } from './drive.ts'
+import { blobPath, decodeOwner, tailBytes } from './file.ts'
+import type { BlobOwner } from './file.ts'
+import { decodeSegmentHeader, segmentHeaderBytes } from './segment.ts'
+
+/** What the sweeper knows of the files of a drive. */
+export interface SegmentFile {
+  readonly name: string
+  readonly path: string
+  readonly bytes: number
+  /** Epoch ms of the last append. */
+  readonly changedAt: number
+  /** Null for a file that died before its first group. */
+  readonly writer: string | null
+}
+
+/** Notes beside a segment. They only save work: what is live is always asked of the database again. */
+export interface SegmentNotes {
+  /** Whether its records were once compared with the database. */
+  readonly checked: boolean
+  /** When its live records were moved elsewhere (epoch ms), null while it is in use. */
+  readonly movedAt: number | null
+  /** Lengths of dead records by blob. */
+  readonly dead: Readonly<Record<string, number>>
+}
+
+const notesSuffix = '.notes'
+
+export async function listSegments(drive: Drive): Promise<SegmentFile[]> {
+  const folder = join(drive.root, 'segments')
+  const segments: SegmentFile[] = []
+  for (const name of (await readdir(folder)).sort()) {
+    if (name.endsWith(notesSuffix)) continue
+    const path = join(folder, name)
+    const handle = await open(path, 'r')
+    try {
+      const { size, mtimeMs } = await handle.stat()
+      const head = Buffer.alloc(segmentHeaderBytes)
+      const { bytesRead } = await handle.read(head, 0, segmentHeaderBytes, 0)
+      segments.push({ name, path, bytes: size, changedAt: mtimeMs, writer: decodeSegmentHeader(head.subarray(0, bytesRead))?.writer ?? null })
+    } finally {
+      await handle.close()
+    }
+  }
+  return segments
+}
+
+/** Whether nobody appends to the segment any more. A segment of a process that cannot be asked counts as in use until it is full. */
+export function isSealed(segment: SegmentFile, active: ReadonlySet<string>, segmentBytes: number): boolean {
+  if (active.has(segment.name)) return false
+  if (segment.writer === null) return false
+  return segment.writer === processToken || isDeadProcess(segment.writer) || segment.bytes >= segmentBytes
+}
+
+export async function readNotes(segment: SegmentFile): Promise<SegmentNotes> {
+  const empty: SegmentNotes = { checked: false, movedAt: null, dead: {} }
+  try {
+    return { ...empty, ...(JSON.parse(await readFile(segment.path + notesSuffix, 'utf8')) as Partial<SegmentNotes>) }
+  } catch (error) {
+    if (error instanceof SyntaxError || codeOf(error) === 'ENOENT') return empty
+    throw error
+  }
+}
+
+export async function writeNotes(drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<void> {
+  const bytes = Buffer.from(JSON.stringify(notes))
+  await durably({ root: drive.root, tmp: drive.tmp, path: `segments/${segment.name}${notesSuffix}` }, async (fd) => {
+    writeFileSync(fd, bytes)
+    return true
+  })
+}
+
+export async function removeSegment(segment: SegmentFile): Promise<void> {
+  await removeFile(segment.path)
+  await removeFile(segment.path + notesSuffix)
+  syncFolder(dirname(segment.path))
+}
+
+/** Removes a file; one that is gone already is as good. */
+export async function removeFile(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw error
+  })
+}
+
+export async function removeBlobFile(drive: Drive, blob: string): Promise<void> {
+  await removeFile(join(drive.root, blobPath(blob)))
+}
+
+export interface StoredFile {
+  readonly path: string
+  readonly bytes: number
+  readonly changedAt: number
+  /** Null when the tail is damaged: nobody can say whose it is, so it is kept. */
+  readonly owner: BlobOwner | null
+}
+
+/** Every blob file of a drive; owners are read only of files that did not change since `olderThan`. */
+export async function* walkFiles(drive: Drive, olderThan: number): AsyncGenerator<StoredFile> {
+  for (const first of await readdir(join(drive.root, 'blobs'))) {
+    for (const second of await readdir(join(drive.root, 'blobs', first))) {
+      const folder = join(drive.root, 'blobs', first, second)
+      for (const name of await readdir(folder)) yield await describeFile(join(folder, name), olderThan)
+    }
+  }
+}
+
+async function describeFile(path: string, olderThan: number): Promise<StoredFile> {
+  const handle = await open(path, 'r')
+  try {
+    const { size, mtimeMs } = await handle.stat()
+    if (mtimeMs > olderThan) return { path, bytes: size, changedAt: mtimeMs, owner: null }
+    const tail = Buffer.alloc(tailBytes)
+    await handle.read(tail, 0, tailBytes, Math.max(0, size - tailBytes))
+    const keyBytes = tail.readUInt32BE(32)
+    const key = Buffer.alloc(Math.min(keyBytes, 4096))
+    await handle.read(key, 0, key.length, Math.max(0, size - tailBytes - key.length))
+    return { path, bytes: size, changedAt: mtimeMs, owner: decodeOwner(tail, key) }
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Temporary files that no living process can still want. */
+export async function removeOldTemporaries(drive: Drive, olderThan: number): Promise<number> {
+  let removed = 0
+  const folder = join(drive.root, 'tmp')
+  for (const token of await readdir(folder)) {
+    if (token === processToken) continue
+    for (const name of await readdir(join(folder, token))) {
+      const path = join(folder, token, name)
+      if ((await stat(path)).mtimeMs > olderThan) continue
+      await removeFile(path)
+      removed += 1
+    }
+  }
+  return removed
+}

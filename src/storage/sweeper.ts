@@ -1,0 +1,222 @@
+import { dirname, join } from 'node:path'
+import type { OpenBlobs } from '../blobs/blobs.ts'
+import { orphanAgeMs, orphanBlobsFloor, orphanShareMax, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
+import type { SweepStore } from '../metadata/store.ts'
+import type { Drive, Log } from './backend.ts'
+import { compactSegment, orphanRecords } from './compaction.ts'
+import { readMarker, syncFolder } from './local/drive.ts'
+import { isSealed, listSegments, readNotes, removeBlobFile, removeFile, removeOldTemporaries, removeSegment, walkFiles, writeNotes } from './local/inventory.ts'
+import type { SegmentFile, StoredFile } from './local/inventory.ts'
+
+/**
+ * The only deleter of bytes. It promises:
+ * - It removes what a committed row released longer ago than the grace, or what no row names and is older than a day.
+ * - It stops, and says why, when a drive is missing or foreign, when the database is younger than the drive, or when more than
+ *   1 % of a drive would go as orphans.
+ * - It may be killed anywhere: each step can be done again.
+ * Only one process at a time may run it; `main.ts` sees to that.
+ */
+export interface Sweeper {
+  /** One pass. With `orphans`, also the walk over everything that is stored. */
+  runOnce(pass?: { orphans?: boolean }): Promise<SweepReport>
+  start(): void
+  /** Ends the passes, after the one that runs. */
+  stop(): Promise<void>
+}
+
+export interface SweepReport {
+  /** Why nothing (more) was removed; null when all went well. */
+  readonly stopped: string | null
+  readonly releasedFiles: number
+  readonly releasedRecords: number
+  readonly segmentsRemoved: number
+  readonly recordsMoved: number
+  readonly orphans: number
+}
+
+export interface SweeperOptions {
+  readonly store: SweepStore
+  readonly drives: readonly Drive[]
+  readonly blobs: Pick<OpenBlobs, 'isPinned' | 'activeSegments' | 'append' | 'forgetSegment'>
+  readonly log: Log
+  readonly graceMs?: number
+  readonly intervalMs?: number
+  readonly orphanAgeMs?: number
+  readonly segmentBytes?: number
+  /** Passes between two walks for orphans. Default: about an hour's. */
+  readonly orphanEvery?: number
+}
+
+/** What a pass hands around. */
+export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanAgeMs' | 'segmentBytes'>> {
+  readonly store: SweepStore
+  readonly blobs: SweeperOptions['blobs']
+  readonly log: Log
+  readonly count: { releasedFiles: number; releasedRecords: number; segmentsRemoved: number; recordsMoved: number; orphans: number }
+}
+
+const releasedPage = 1000
+/** A database that was made this much later than the drive cannot know all of the drive's blobs. */
+const youngerByMs = 60_000
+
+export function createSweeper(options: SweeperOptions): Sweeper {
+  const intervalMs = options.intervalMs ?? sweepIntervalMs
+  const orphanEvery = options.orphanEvery ?? Math.max(1, Math.round(3_600_000 / intervalMs))
+  let timer: NodeJS.Timeout | null = null
+  let running: Promise<unknown> = Promise.resolve()
+  let passes = 0
+
+  async function sweep(withOrphans: boolean): Promise<SweepReport> {
+    const pass: Pass = {
+      store: options.store, blobs: options.blobs, log: options.log,
+      graceMs: options.graceMs ?? sweepGraceMs,
+      orphanAgeMs: options.orphanAgeMs ?? orphanAgeMs,
+      segmentBytes: options.segmentBytes ?? segmentBytesMax,
+      count: { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0 },
+    }
+    const doubt = await doubtOf(options)
+    let stopped = doubt
+    if (doubt === null) {
+      await sweepReleased(pass, options.drives)
+      for (const drive of options.drives) {
+        if (withOrphans) stopped ??= await sweepOrphans(pass, drive)
+        await sweepSegments(pass, drive)
+      }
+    }
+    if (stopped !== null) options.log.error('sweeper stopped', { reason: stopped })
+    return { stopped, ...pass.count }
+  }
+
+  /** One pass after the other, whoever asks. */
+  function runOnce(pass: { orphans?: boolean } = {}): Promise<SweepReport> {
+    const result = running.then(() => sweep(pass.orphans === true))
+    running = result.catch(() => undefined)
+    return result
+  }
+
+  return {
+    runOnce,
+    start() {
+      timer ??= setInterval(() => {
+        runOnce({ orphans: passes++ % orphanEvery === 0 }).catch((error: unknown) => options.log.error('sweep failed', { error: String(error) }))
+      }, intervalMs)
+      timer.unref()
+    },
+    async stop() {
+      if (timer !== null) clearInterval(timer)
+      timer = null
+      await running
+    },
+  }
+}
+
+/** Why nothing may be removed now, or null. */
+async function doubtOf(options: SweeperOptions): Promise<string | null> {
+  const known = new Map((await options.store.drives()).map((drive) => [drive.uuid, drive]))
+  for (const drive of options.drives) {
+    const marker = await readMarker(drive.root).catch(() => null)
+    if (marker === null) return `drive ${drive.root} is missing: its marker cannot be read`
+    if (marker.uuid !== drive.uuid) return `drive ${drive.root} is another one than at the start`
+    const registered = known.get(drive.uuid)
+    if (registered === undefined) return `drive ${drive.root} is not known to the database`
+    if (registered.createdAt > marker.createdAt + youngerByMs) return `the database is younger than drive ${drive.root}`
+  }
+  return null
+}
+
+/** Bytes of deleted versions: files go at once, records are noted as dead beside their segment. */
+async function sweepReleased(pass: Pass, drives: readonly Drive[]): Promise<void> {
+  const byId = new Map(drives.map((drive) => [drive.id, drive]))
+  for (;;) {
+    const page = (await pass.store.released(pass.graceMs, releasedPage)).filter(({ blob }) => !pass.blobs.isPinned(blob))
+    if (page.length === 0) return
+    const moved = await pass.store.relocations(page.filter(({ place }) => place.kind === 'segment').map(({ blob }) => blob))
+    const dead = new Map<string, Record<string, number>>()
+    const done: number[] = []
+    for (const { id, blob, length, place: oldPlace } of page) {
+      const place = moved.get(blob) ?? oldPlace
+      if (place.drives.some((drive) => !byId.has(drive))) continue
+      for (const driveId of place.drives) {
+        const drive = byId.get(driveId)
+        if (drive === undefined) continue
+        if (place.kind === 'file') await removeBlobFile(drive, blob)
+        else dead.set(`${driveId}/${place.segment}`, { ...dead.get(`${driveId}/${place.segment}`), [blob]: length })
+      }
+      if (place.kind === 'file') pass.count.releasedFiles += 1
+      else pass.count.releasedRecords += 1
+      done.push(id)
+    }
+    await noteDead(byId, dead)
+    await pass.store.forgetReleased(done)
+    if (page.length < releasedPage || done.length === 0) return
+  }
+}
+
+async function noteDead(drives: ReadonlyMap<number, Drive>, dead: ReadonlyMap<string, Record<string, number>>): Promise<void> {
+  for (const [id, drive] of drives) {
+    const names = [...dead.keys()].filter((name) => name.startsWith(`${id}/`))
+    if (names.length === 0) continue
+    for (const segment of await listSegments(drive)) {
+      const blobs = dead.get(`${id}/${segment.name}`)
+      if (blobs === undefined) continue
+      const notes = await readNotes(segment)
+      await writeNotes(drive, segment, { ...notes, dead: { ...notes.dead, ...blobs } })
+    }
+  }
+}
+
+/** Removes segments that are wholly dead or were moved; moves the live records out of those that are mostly dead. */
+async function sweepSegments(pass: Pass, drive: Drive): Promise<void> {
+  for (const segment of await listSegments(drive)) {
+    if (!isSealed(segment, pass.blobs.activeSegments(), pass.segmentBytes)) continue
+    if (segment.changedAt > Date.now() - pass.graceMs) continue
+    const notes = await readNotes(segment)
+    if (notes.movedAt !== null) {
+      if (notes.movedAt > Date.now() - pass.graceMs) continue
+      await drop(pass, segment)
+    } else if (await compactSegment(pass, drive, segment, notes) === 'empty') await drop(pass, segment)
+  }
+}
+
+async function drop(pass: Pass, segment: SegmentFile): Promise<void> {
+  await removeSegment(segment)
+  pass.blobs.forgetSegment(segment.path)
+  pass.count.segmentsRemoved += 1
+}
+
+/** What no row names: found by a walk over everything, removed only when it is little. Returns why it was not removed, or null. */
+async function sweepOrphans(pass: Pass, drive: Drive): Promise<string | null> {
+  const olderThan = Date.now() - pass.orphanAgeMs
+  let total = 0
+  let batch: StoredFile[] = []
+  const orphans: { bytes: number; remove: () => Promise<void> }[] = []
+  async function flush(): Promise<void> {
+    const owners = batch.flatMap(({ owner }) => (owner === null ? [] : [owner]))
+    const referenced = await pass.store.referenced(owners)
+    for (const { path, bytes, owner } of batch) {
+      if (owner === null || referenced.has(owner.blob) || pass.blobs.isPinned(owner.blob)) continue
+      orphans.push({ bytes, remove: () => removeFile(path) })
+    }
+    batch = []
+  }
+  for await (const file of walkFiles(drive, olderThan)) {
+    total += file.bytes
+    if (file.owner !== null) batch.push(file)
+    if (batch.length >= 500) await flush()
+  }
+  await flush()
+  for (const segment of await listSegments(drive)) {
+    total += segment.bytes
+    if (segment.changedAt > olderThan || pass.blobs.activeSegments().has(segment.name)) continue
+    orphans.push(...(await orphanRecords(pass, drive, segment)))
+  }
+  const bytes = orphans.reduce((sum, orphan) => sum + orphan.bytes, 0)
+  if (orphans.length > orphanBlobsFloor && bytes > total * orphanShareMax) {
+    return `${orphans.length} blobs (${bytes} of ${total} bytes) of drive ${drive.root} are named by no row: too many to be litter`
+  }
+  for (const orphan of orphans) await orphan.remove()
+  pass.count.orphans += orphans.length
+  await removeOldTemporaries(drive, olderThan)
+  if (orphans.length > 0) syncFolder(dirname(join(drive.root, 'segments', 'any')))
+  return null
+}

@@ -1,0 +1,155 @@
+import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Extent } from '../../src/domain/model.ts'
+import type { SweepStore } from '../../src/metadata/store.ts'
+import { createSweeper } from '../../src/storage/sweeper.ts'
+import type { Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
+import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
+import type { Room } from './blobs-room.ts'
+
+const smallMax = 20_000
+
+/** The sweeper's view of the metadata, kept in memory by its documented rules. */
+function memoryStore() {
+  const rows = new Map<string, Extent>()
+  const released: { id: number; blob: string; length: number; place: Extent['place'] }[] = []
+  const moved = new Map<string, Extent['place']>()
+  const drives: { id: number; uuid: string; createdAt: number }[] = []
+  let nextId = 1
+  const store: SweepStore = {
+    released: async (_olderThanMs, limit) => released.slice(0, limit),
+    async forgetReleased(ids) {
+      for (const id of ids) released.splice(released.findIndex((entry) => entry.id === id), 1)
+    },
+    referenced: async (blobs) => new Set(blobs.map(({ blob }) => blob).filter((blob) => rows.has(blob) || released.some((entry) => entry.blob === blob))),
+    relocations: async (blobs) => new Map([...moved].filter(([blob]) => blobs.includes(blob))),
+    async relocate(moves) {
+      for (const { blob, place } of moves) moved.set(blob, place)
+    },
+    drives: async () => drives,
+    registerDrive: async () => 1,
+  }
+  return {
+    store, drives,
+    add: (extent: Extent) => void rows.set(extent.blob, extent),
+    release(extent: Extent) {
+      rows.delete(extent.blob)
+      released.push({ id: nextId++, blob: extent.blob, length: extent.blobLength, place: extent.place })
+    },
+    waiting: () => released.length,
+  }
+}
+
+let room: Room
+let memory: ReturnType<typeof memoryStore>
+beforeEach(async () => {
+  memory = memoryStore()
+  room = await openRoom({ smallBodyBytesMax: smallMax, segmentBytes: 128 * 1024, relocations: (blobs) => memory.store.relocations(blobs) })
+  memory.drives.push({ id: 1, uuid: room.drive.uuid, createdAt: room.drive.createdAt })
+})
+afterEach(() => room.close())
+
+function sweeper(more: Partial<SweeperOptions> = {}): Sweeper {
+  return createSweeper({ store: memory.store, drives: [room.drive], blobs: room.blobs, log: silent, graceMs: 0, segmentBytes: 128 * 1024, ...more })
+}
+
+async function store(size: number, seed = 1): Promise<{ extent: Extent; bytes: Buffer }> {
+  const bytes = patterned(size, seed)
+  const { manifest } = await room.blobs.write(bodyOf(bytes), writeOptions({ owner: { bucketId: 1, key: `k${seed}` } }))
+  const extent = manifest[0] as Extent
+  memory.add(extent)
+  return { extent, bytes }
+}
+
+/** Lets everything stored so far look two days old. */
+async function age(): Promise<void> {
+  const then = new Date(Date.now() - 2 * 86_400_000)
+  for (const path of Object.keys(await room.files())) await utimes(join(room.root, path), then, then)
+}
+
+const segments = async (): Promise<string[]> => (await readdir(join(room.root, 'segments'))).filter((name) => !name.endsWith('.notes'))
+
+test('files of released blobs go, all others stay', async () => {
+  const kept = await store(50_000, 1)
+  const gone = await store(60_000, 2)
+  memory.release(gone.extent)
+  expect((await sweeper().runOnce()).releasedFiles).toBe(1)
+  expect(memory.waiting()).toBe(0)
+  expect((await readAll(room.blobs, [kept.extent])).equals(kept.bytes)).toBe(true)
+  await expect(readAll(room.blobs, [gone.extent])).rejects.toThrow()
+  expect((await sweeper().runOnce()).stopped).toBe(null)
+})
+
+test('a blob that an open reader has yet to reach is left until the reader closes', async () => {
+  const first = await store(50_000, 1)
+  const second = await store(60_000, 2)
+  const reader = await room.blobs.read([first.extent, second.extent], 0, 110_000)
+  memory.release(second.extent)
+  await sweeper().runOnce()
+  expect((await drain(reader)).equals(Buffer.concat([first.bytes, second.bytes]))).toBe(true)
+  await sweeper().runOnce()
+  await expect(readAll(room.blobs, [second.extent])).rejects.toThrow()
+})
+
+test('a mostly dead segment is emptied, its live records are found at their new place, and it is removed', async () => {
+  const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
+  stored.filter((_, index) => index % 10 !== 0).forEach(({ extent }) => memory.release(extent))
+  const before = await segments()
+  const active = room.blobs.activeSegments()
+  const reports = [await sweeper().runOnce(), await sweeper().runOnce()]
+  expect(reports.every(({ stopped }) => stopped === null)).toBe(true)
+  expect(reports.reduce((sum, report) => sum + report.releasedRecords, 0)).toBe(54)
+  const after = await segments()
+  for (const name of before) if (!active.has(name)) expect(after).not.toContain(name)
+  for (const [index, { extent, bytes }] of stored.entries()) if (index % 10 === 0) expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
+})
+
+test('a segment in use is never touched', async () => {
+  const { extent } = await store(1000)
+  memory.release(extent)
+  await age()
+  await sweeper().runOnce({ orphans: true })
+  expect(await segments()).toEqual([...room.blobs.activeSegments()])
+})
+
+test('orphans older than a day go, younger ones stay, temporary files too', async () => {
+  const kept = await store(50_000, 1)
+  const orphan = (await room.blobs.write(bodyOf(patterned(70_000)), writeOptions())).manifest
+  await mkdir(join(room.root, 'tmp', 'elsewhere.1.1.aa'), { recursive: true })
+  await writeFile(join(room.root, 'tmp', 'elsewhere.1.1.aa', 'half'), 'x')
+  await age()
+  const young = (await room.blobs.write(bodyOf(patterned(80_000)), writeOptions())).manifest
+  expect((await sweeper().runOnce({ orphans: true })).orphans).toBe(1)
+  expect((await readAll(room.blobs, young)).length).toBe(80_000)
+  expect((await readAll(room.blobs, [kept.extent])).equals(kept.bytes)).toBe(true)
+  await expect(readAll(room.blobs, orphan)).rejects.toThrow()
+  expect(await readdir(join(room.root, 'tmp', 'elsewhere.1.1.aa'))).toEqual([])
+})
+
+test('it stops when much would go as orphans', async () => {
+  for (let index = 0; index < 101; index++) await room.blobs.write(bodyOf(patterned(smallMax + 1, index)), writeOptions())
+  await age()
+  const before = await room.files()
+  expect((await sweeper().runOnce({ orphans: true })).stopped).toContain('101 blobs')
+  expect(await room.files()).toEqual(before)
+})
+
+test('it stops when the drive is missing or foreign, or the database younger or another one', async () => {
+  const gone = await store(60_000)
+  memory.release(gone.extent)
+  const [known] = memory.drives
+  if (known === undefined) throw new Error('no drive')
+  memory.drives[0] = { ...known, createdAt: known.createdAt + 120_000 }
+  expect((await sweeper().runOnce()).stopped).toContain('younger')
+  memory.drives[0] = { ...known, uuid: 'another' }
+  expect((await sweeper().runOnce()).stopped).toContain('not known')
+  memory.drives[0] = known
+  const marker = join(room.root, 'holdfast-drive.json')
+  await writeFile(marker, JSON.stringify({ format: 1, uuid: 'other', createdAt: 1 }))
+  expect((await sweeper().runOnce()).stopped).toContain('another one')
+  await rm(marker)
+  expect((await sweeper().runOnce()).stopped).toContain('missing')
+  expect((await readAll(room.blobs, [gone.extent])).equals(gone.bytes)).toBe(true)
+  expect(memory.waiting()).toBe(1)
+})
