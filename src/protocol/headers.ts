@@ -16,7 +16,6 @@ export {
   checksumRequest, checksumTypeHeader, copyChecksumAlgorithm, expectedDigests, objectChecksum, type ChecksumRequest,
 } from './checksum-headers.ts'
 export { httpDate, isoDate, parseHttpDate } from './dates.ts'
-export { withQueryHeaders } from './query-headers.ts'
 export { refuseUnsupported } from './unsupported.ts'
 export { checksumElements, checksumHeaders, objectHeaders, versionHeaders } from './response-headers.ts'
 

@@ -9,7 +9,6 @@ import {
     writeConditions,
 } from '../../src/protocol/headers.ts'
 import { decodeWords, encodeWords } from '../../src/protocol/rfc2047.ts'
-import { parseQuery } from '../../src/protocol/target.ts'
 
 const refused = (code: string) => expect.objectContaining({ code })
 const headers = (fields: Readonly<Record<string, string | undefined>>) =>
@@ -291,24 +290,5 @@ describe('headers of an answer', () => {
       '<ChecksumType>FULL_OBJECT</ChecksumType>'])
     expect(checksumElements(version.checksum, { typed: false })).toHaveLength(1)
     expect(checksumElements(null)).toEqual([])
-  })
-})
-
-describe('a presigned query', () => {
-  const merged = (raw: string, fields: Record<string, string> = {}) => withQueryHeaders(headers(fields), parseQuery(raw))
-
-  it('carries metadata and tags, and what we refuse', () => {
-    const both = merged('X-Amz-Signature=s&X-Amz-Meta-A=1&x-amz-tagging=x%3Dy&x-id=PutObject', { 'x-amz-meta-b': '2' })
-    expect(objectMetadata(both).user).toEqual({ b: '2', a: '1' })
-    expect(parseTaggingHeader(both.get('x-amz-tagging'))).toEqual([{ key: 'x', value: 'y' }])
-    expect(() => refuseUnsupported(merged('x-amz-acl=public-read'))).toThrowError(refused('NotImplemented'))
-    expect(() => refuseUnsupported(merged('x-amz-server-side-encryption=AES256'))).toThrowError(refused('NotImplemented'))
-  })
-
-  it('gives way to headers, and leaves the rest alone', () => {
-    expect(merged('x-amz-meta-a=query', { 'x-amz-meta-a': 'header' }).get('x-amz-meta-a')).toBe('header')
-    expect(expectedDigests(merged('x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32'))).toEqual({})
-    const plain = headers({ a: 'b' })
-    expect(withQueryHeaders(plain, parseQuery('X-Amz-Date=x&list-type=2'))).toBe(plain)
   })
 })
