@@ -39,7 +39,7 @@ function main(file: string): void {
   console.log(`${(total / 1e6).toFixed(2)} s, of them busy ${(busy / 1e6).toFixed(2)} s; shares are of the busy time`)
   for (const [title, times] of [['itself', own], ['with what it calls', whole]] as const) {
     console.log(`\n${title}`)
-    for (const [name, time] of [...times].sort((a, b) => b[1] - a[1]).slice(0, rows)) console.log(`${((time / busy) * 100).toFixed(1).padStart(6)} %  ${name}`)
+    for (const [name, time] of [...times].filter(([name]) => !/^\((idle|root)\)/.test(name)).sort((a, b) => b[1] - a[1]).slice(0, rows)) console.log(`${((time / busy) * 100).toFixed(1).padStart(6)} %  ${name}`)
   }
 }
 

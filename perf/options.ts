@@ -13,7 +13,7 @@ export interface Options {
   readonly objects: number
   /** Folder below which the data folder is made; null: the system's temporary folder, if that is on a disk. */
   readonly dir: string | null
-  /** Writes a CPU profile of the server's main thread and workers to perf/out. */
+  /** Writes a CPU profile of the server's main thread for each line to perf/out. */
   readonly profile: boolean
   readonly keep: boolean
 }
@@ -27,7 +27,7 @@ export const usage = `npm run perf -- [options]
   --only LIST          of ${scenarioNames.join(',')}
   --objects N          objects of 4 KiB for GET, HEAD and LIST (20000; quick: 10000)
   --dir PATH           make the data folder below this one
-  --profile            run the server with --cpu-prof; the profiles go to perf/out/
+  --profile            write a CPU profile of the server's main thread for each line to perf/out/
   --keep               leave the data folder behind
 `
 

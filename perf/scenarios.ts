@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { request } from 'node:http'
+import type { Profiler } from './inspector.ts'
 import type { Load, LoadResult } from './load.ts'
 import type { ScenarioName } from './options.ts'
 import { usageOf } from './processes.ts'
@@ -57,12 +58,14 @@ export async function fill(bench: Bench, only: readonly ScenarioName[]): Promise
   }
 }
 
-/** Runs one scenario once. */
-export async function measure(bench: Bench, scenario: ScenarioName, connections: number): Promise<Row> {
+/** Runs one scenario once; with a profiler, writes the profile of just this time. */
+export async function measure(bench: Bench, scenario: ScenarioName, connections: number, profiler: Profiler | null = null, profileFile = ''): Promise<Row> {
   const { load, putKeys } = await loadOf(bench, scenario, connections)
+  await profiler?.start()
   const before = usageOf(bench.server.pid)
   const result = await (bench.wrk && load.method !== 'HEAD' && !isLarge(scenario) ? loadByWrk(load) : loadBySockets(load))
   const after = usageOf(bench.server.pid)
+  await profiler?.stop(profileFile)
   // The last ones on the way may not have arrived: they are left out, which DELETE does not notice.
   bench.deletable.push(...putKeys.slice(0, Math.max(0, result.requests - connections)))
   const each = (seconds: number): number => (result.requests === 0 ? 0 : (seconds * 1e6) / result.requests)
