@@ -55,7 +55,11 @@ function holds(development) {
 }
 
 function isForThisPlatform(entry) {
-  const allows = (list, value) => !list || (!list.includes(`!${value}`) && (list.every((item) => item.startsWith('!')) || list.includes(value)))
+  const allows = (given, value) => {
+    // npm writes a list, or the single text of the package's manifest.
+    const list = [given ?? []].flat()
+    return !list.includes(`!${value}`) && (list.every((item) => item.startsWith('!')) || list.includes(value))
+  }
   // Packages for musl carry `libc`; none of ours is needed on it, so their absence never asks for an install.
   return allows(entry.os, process.platform) && allows(entry.cpu, process.arch) && !entry.libc && Boolean(entry.os)
 }

@@ -6,7 +6,7 @@ import { parseBootstrap } from './admin/bootstrap.ts'
 import { lockDataFolder } from './admin/data-lock.ts'
 import { openKeyFolder, type KeyFolder, type KeyPair } from './admin/keys.ts'
 import { createLifecycle, onSignals, Stopped, together, type Lifecycle } from './admin/lifecycle.ts'
-import { decideRoot } from './admin/root-account.ts'
+import { decideRoot, withoutOldRootKeys } from './admin/root-account.ts'
 import { supervise } from './admin/supervise.ts'
 import { createAuth } from './auth/auth.ts'
 import { parsePolicy } from './auth/policy.ts'
@@ -22,6 +22,7 @@ import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { Bootstrap, MetadataStore } from './metadata/store.ts'
 import { createDispatch } from './operations/dispatch.ts'
 import { durably, openDrive } from './storage/backend.ts'
+import { createSweeper } from './storage/sweeper.ts'
 import { standardLog, type Log } from './telemetry/log.ts'
 import { createPool } from './workers/pool.ts'
 
@@ -61,9 +62,10 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<vo
     (opened) => opened.close(),
   )
 
+  const sweeper = createSweeper({ store, drives: [drive], blobs, log })
   const auth = createAuth({
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
-    accessKey: (id) => store.accessKey(id), now: Date.now,
+    accessKey: withoutOldRootKeys(root, (id) => store.accessKey(id)), now: Date.now,
   })
   const dispatch = createDispatch({ auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
   const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log })
@@ -76,6 +78,8 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<vo
       exchange.close()
     },
   )
+  await open(sweeper, (running) => running.stop())
+  sweeper.start()
   health.store = store
   health.serving = true
 

@@ -1,4 +1,4 @@
-import type { Bootstrap, BootstrapAccount } from '../metadata/store.ts'
+import type { AccessKey, Bootstrap, BootstrapAccount } from '../metadata/store.ts'
 import type { KeyFolder, KeyPair } from './keys.ts'
 
 export interface RootAccount {
@@ -37,5 +37,18 @@ export async function decideRoot(file: Bootstrap, fromEnvironment: KeyPair | nul
   return {
     bootstrap: withKeys([{ accessKeyId, secretAccessKey }]), accessKeyId, freshSecret: fresh ? secretAccessKey : null,
     secretKeptIn: `in ${keys.rootKeyFile}`,
+  }
+}
+
+/**
+ * Looks access keys up as `accessKey` does, but knows no root key of the root account that this start did not name. The store
+ * keeps every pair that was ever applied; one that an operator replaced, perhaps because it leaked, must not open anything.
+ */
+export function withoutOldRootKeys({ bootstrap }: RootAccount, accessKey: (id: string) => Promise<AccessKey | null>): (id: string) => Promise<AccessKey | null> {
+  const [root] = bootstrap.accounts
+  const current = new Set(root?.accessKeys.map((key) => key.accessKeyId))
+  return async (id) => {
+    const key = await accessKey(id)
+    return key !== null && key.user === null && key.account.id === root?.id && !current.has(id) ? null : key
   }
 }
