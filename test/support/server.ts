@@ -1,0 +1,158 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { S3Client } from '@aws-sdk/client-s3'
+import { inject } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const startMsMax = 60_000
+
+/** Where a server is and who may use it; plain data, so that it can be handed to other processes. */
+export interface ServerAddress {
+  /** `http://127.0.0.1:PORT` of the S3 port. */
+  readonly url: string
+  readonly endpoint: string
+  readonly controlUrl: string
+  readonly port: number
+  readonly controlPort: number
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly accessKey: string
+  readonly secretKey: string
+  readonly region: string
+  readonly dataDir: string
+}
+
+export interface TestServer extends ServerAddress {
+  /** The SDK with its default settings, in path style, without retries. */
+  readonly client: S3Client
+  readonly pid: number
+  /** What the server wrote so far: standard output and standard error. */
+  output(): string
+  /** SIGTERM, then waits for the exit code. */
+  stop(): Promise<number | null>
+  /** SIGKILL to the server and its PostgreSQL at once, as a loss of power would. */
+  kill9(): Promise<void>
+  /** Starts again on the same data folder and the same ports, after `stop` or `kill9`. */
+  restart(env?: Readonly<Record<string, string>>): Promise<void>
+  /** Stops when it runs, and removes the data folder. */
+  remove(): Promise<void>
+}
+
+export interface StartOptions {
+  /** Further HOLDFAST_ variables; they win over the defaults of the tests. */
+  readonly env?: Readonly<Record<string, string>>
+  /** A folder to use and to keep; else a temporary one that `remove` deletes. */
+  readonly dataDir?: string
+}
+
+interface Running {
+  readonly child: ChildProcess
+  readonly exited: Promise<number | null>
+  readonly ports: { readonly port: number; readonly controlPort: number }
+}
+
+/** Starts a real server process on free ports with a data folder of its own. Rejects with its output when it does not start. */
+export async function startServer({ env = {}, dataDir: given }: StartOptions = {}): Promise<TestServer> {
+  const dataDir = given ?? await mkdtemp(path.join(tmpdir(), 'holdfast-test-'))
+  const accessKeyId = env['HOLDFAST_ROOT_ACCESS_KEY'] ?? `TEST${randomBytes(8).toString('hex').toUpperCase()}`
+  const secretAccessKey = env['HOLDFAST_ROOT_SECRET_KEY'] ?? randomBytes(20).toString('hex')
+  const defaults = { HOLDFAST_DATA_DIR: dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', HOLDFAST_ROOT_ACCESS_KEY: accessKeyId, HOLDFAST_ROOT_SECRET_KEY: secretAccessKey, HOLDFAST_LOG_LEVEL: 'info' }
+  const chunks: string[] = []
+  let running = await launch({ ...defaults, ...env }, chunks)
+  const { port, controlPort } = running.ports
+  const region = env['HOLDFAST_REGION'] ?? 'us-east-1'
+  const url = `http://127.0.0.1:${port}`
+  const client = new S3Client({ endpoint: url, region, forcePathStyle: true, maxAttempts: 1, credentials: { accessKeyId, secretAccessKey } })
+  const stop = async (): Promise<number | null> => {
+    running.child.kill('SIGTERM')
+    return running.exited
+  }
+  return {
+    url, endpoint: url, controlUrl: `http://127.0.0.1:${controlPort}`, port, controlPort, accessKeyId, secretAccessKey, accessKey: accessKeyId, secretKey: secretAccessKey, region, dataDir, client,
+    get pid() {
+      return running.child.pid as number
+    },
+    output: () => chunks.join(''),
+    stop,
+    async kill9() {
+      const postmaster = await postmasterPid(dataDir)
+      running.child.kill('SIGKILL')
+      if (postmaster !== null) killGroup(postmaster)
+      await running.exited
+    },
+    async restart(more = {}) {
+      running = await launch({ ...defaults, ...env, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...more }, chunks)
+    },
+    async remove() {
+      client.destroy()
+      await stop()
+      if (given === undefined) await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The server that all files of test/s3 share; each file uses buckets of its own. */
+export function sharedServer(): ServerAddress {
+  return inject('holdfast')
+}
+
+/** Only these variables of the caller reach the server: a HOLDFAST_ variable of the developer's shell must not change a test. */
+function environment(own: Readonly<Record<string, string>>): Record<string, string> {
+  const kept = Object.entries(process.env).filter(([name, value]) => value !== undefined && !name.startsWith('HOLDFAST_') && name !== 'NODE_OPTIONS') as [string, string][]
+  return { ...Object.fromEntries(kept), NODE_COMPILE_CACHE: path.join(root, 'node_modules', '.cache', 'holdfast'), ...own }
+}
+
+function launch(env: Readonly<Record<string, string>>, chunks: string[]): Promise<Running> {
+  const child = spawn(process.execPath, [path.join(root, 'src', 'main.ts')], { cwd: root, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] })
+  const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+  let banner = ''
+  return new Promise((resolve, reject) => {
+    const fail = (reason: string): void => reject(new Error(`The server did not start (${reason}):\n${chunks.join('')}`))
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      fail('it took too long')
+    }, startMsMax)
+    child.stdout?.on('data', (chunk: Buffer) => {
+      chunks.push(chunk.toString())
+      banner += chunk.toString()
+      const found = /S3 endpoint\s+http:\/\/[^:\s]+:(\d+)\s+Control\s+http:\/\/[^:\s]+:(\d+)\s/.exec(banner)
+      if (found === null) return
+      clearTimeout(timer)
+      resolve({ child, exited, ports: { port: Number(found[1]), controlPort: Number(found[2]) } })
+    })
+    child.stderr?.on('data', (chunk: Buffer) => chunks.push(chunk.toString()))
+    child.once('error', (error) => fail(error.message))
+    child.once('exit', (code, signal) => {
+      clearTimeout(timer)
+      fail(`it ended with ${signal ?? code}`)
+    })
+  })
+}
+
+/** First line of `postmaster.pid`; null when no embedded PostgreSQL runs. */
+async function postmasterPid(dataDir: string): Promise<number | null> {
+  const text = await readFile(path.join(dataDir, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
+  const pid = Number(text.split('\n')[0])
+  return Number.isSafeInteger(pid) && pid > 0 ? pid : null
+}
+
+/** PostgreSQL leads a process group of its own: its children go with it. */
+function killGroup(pid: number): void {
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, 'SIGKILL')
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+    }
+  }
+}
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    holdfast: ServerAddress
+  }
+}
