@@ -2,6 +2,7 @@ import { S3Error } from '../domain/errors.ts'
 import { listPageMax } from '../domain/limits.ts'
 import type { Bucket, VersioningStatus } from '../domain/model.ts'
 import type { Refused } from '../metadata/store.ts'
+import { versionHeaders } from '../protocol/headers.ts'
 import { parseVersionId } from '../versioning/versions.ts'
 import type { OperationRequest } from './operation.ts'
 
@@ -47,7 +48,7 @@ export function encodingTypeParam(request: OperationRequest): 'url' | undefined 
 
 /** The header x-amz-version-id is sent for buckets that have, or had, versioning. */
 export function versionIdHeader(versioning: VersioningStatus, versionId: string | null): Record<string, string | undefined> {
-  return versioning === 'off' || versionId === null ? {} : { 'x-amz-version-id': versionId }
+  return versionHeaders(versionId === null ? null : { versionId }, versioning)
 }
 
 /** The error of a command that the committer refused. */

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto'
-import { checksumAlgorithms, checksumElementName, checksumHeaderName, isDigest } from '../../checksums/algorithms.ts'
+import { checksumAlgorithms, checksumElementName } from '../../checksums/algorithms.ts'
 import { S3Error } from '../../domain/errors.ts'
 import { partNumberMax } from '../../domain/limits.ts'
-import { entityTag, refuseUnsupported, writeConditions } from '../../protocol/headers.ts'
+import { checksumElements, checksumTypeHeader, entityTag, objectChecksum, refuseUnsupported, writeConditions } from '../../protocol/headers.ts'
 import { element, parseXml, renderXml, type XmlNode } from '../../protocol/xml.ts'
-import { checksumElements } from '../checksum-xml.ts'
 import { invalidArgument, refusal, versionIdHeader } from '../inputs.ts'
 import { bucketOperation, type BucketContext, type OperationRequest } from '../operation.ts'
 import { planComplete, type CompleteRequest, type NamedPart } from './complete-plan.ts'
@@ -26,7 +25,7 @@ export const completeMultipartUpload = bucketOperation({
     if (parts.length === 0 || parts.length > partNumberMax) throw new S3Error('MalformedXML')
     return {
       key: request.key, uploadId: request.http.query.get('uploadId') ?? '', when: writeConditions(headers),
-      request: { named: parts.map(namedPart), checksum: wholeChecksum(request), checksumType: checksumType(request), size: declaredSize(request) },
+      request: { named: parts.map(namedPart), checksum: objectChecksum(headers), checksumType: checksumTypeHeader(headers), size: declaredSize(request) },
     }
   },
   async run(input, context) {
@@ -45,23 +44,6 @@ function namedPart(node: XmlNode): NamedPart {
     if (value !== undefined) return { partNumber, etag: entityTag(etag), checksum: { algorithm, value: value.trim() } }
   }
   return { partNumber, etag: entityTag(etag), checksum: null }
-}
-
-/** The whole object's checksum, as `value` or, composite, `value-N`. */
-function wholeChecksum({ http: { headers } }: OperationRequest): CompleteRequest['checksum'] {
-  const [algorithm, ...more] = checksumAlgorithms.filter((name) => headers.has(checksumHeaderName(name)))
-  if (algorithm === undefined) return null
-  const header = checksumHeaderName(algorithm)
-  const value = headers.get(header) ?? ''
-  if (more.length > 0) throw new S3Error('InvalidRequest', 'Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.')
-  if (!isDigest(algorithm, value.replace(/-\d{1,5}$/, ''))) throw new S3Error('InvalidRequest', `Value for ${header} header is invalid.`)
-  return { algorithm, value }
-}
-
-function checksumType({ http: { headers } }: OperationRequest): CompleteRequest['checksumType'] {
-  const type = headers.get('x-amz-checksum-type')
-  if (type === undefined || type === 'FULL_OBJECT' || type === 'COMPOSITE') return type ?? null
-  throw new S3Error('InvalidRequest', 'Value for x-amz-checksum-type header is invalid.')
 }
 
 function declaredSize(request: OperationRequest): number | null {

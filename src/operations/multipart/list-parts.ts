@@ -1,6 +1,5 @@
-import { isoDate } from '../../protocol/headers.ts'
+import { checksumElements, isoDate } from '../../protocol/headers.ts'
 import { element, optional, renderXml } from '../../protocol/xml.ts'
-import { checksumElements } from '../checksum-xml.ts'
 import { integerParam, pageSize } from '../inputs.ts'
 import { bucketOperation } from '../operation.ts'
 import { renderOwner } from '../owner.ts'
@@ -23,7 +22,7 @@ export const listParts = bucketOperation({
         element('MaxParts', input.limit), element('IsTruncated', truncated),
         ...parts.map((part) => element('Part', [
           element('PartNumber', part.partNumber), element('LastModified', isoDate(part.lastModified)), element('ETag', `"${part.etag}"`), element('Size', part.size),
-          ...(upload.checksumAlgorithm === null || part.checksum === null ? [] : checksumElements(part.checksum, 'part')),
+          ...(upload.checksumAlgorithm === null || part.checksum === null ? [] : checksumElements(part.checksum, { typed: false })),
         ])),
         element('Initiator', [element('ID', upload.initiator.id), element('DisplayName', upload.initiator.displayName)]),
         await renderOwner('Owner', upload.ownerAccountId, context),

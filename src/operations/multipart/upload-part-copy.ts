@@ -3,9 +3,8 @@ import { partBytesMax } from '../../domain/limits.ts'
 import { sliceManifest } from '../../domain/manifest.ts'
 import type { Checksum, Extent, ObjectVersion } from '../../domain/model.ts'
 import { parseCopySourceRange } from '../../domain/ranges.ts'
-import { isoDate, refuseUnsupported } from '../../protocol/headers.ts'
+import { checksumElements, isoDate, refuseUnsupported } from '../../protocol/headers.ts'
 import { element, renderXml } from '../../protocol/xml.ts'
-import { checksumElements } from '../checksum-xml.ts'
 import { parseCopySource, withSource, type CopySource } from '../copy-source.ts'
 import { refusal } from '../inputs.ts'
 import { bucketOperation, type BucketContext } from '../operation.ts'
@@ -48,7 +47,7 @@ async function copyPart(input: PartCopyInput, { bucket: sourceBucket, version }:
     headers: { 'x-amz-copy-source-version-id': sourceBucket.versioning === 'off' ? undefined : version.versionId },
     body: renderXml('CopyPartResult', [
       element('LastModified', isoDate(result.lastModified)), element('ETag', `"${etag}"`),
-      ...(upload.checksumAlgorithm === null ? [] : checksumElements(checksum, 'part')),
+      ...(upload.checksumAlgorithm === null ? [] : checksumElements(checksum, { typed: false })),
     ]),
   }
 }
