@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
-import type { Command } from '../store.ts'
+import type { Command, PutCommand, PutPartCommand } from '../store.ts'
 import { clientError, isConnectionLoss, openLine, send, unavailable, type Line } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
@@ -163,13 +163,21 @@ async function runTransaction(client: pg.Client, commands: readonly Command[], t
 /** A plan throws only when a command's own data is bad, and before it has changed anything. */
 function planned(state: GroupState, command: Command): Outcome {
   try {
-    return { ok: true, value: plan(state, command) }
+    const result = plan(state, command)
+    if (!result.ok && (command.kind === 'put' || command.kind === 'put-part')) giveBack(state, command)
+    return { ok: true, value: result }
   } catch (error) {
     return { ok: false, error }
   }
 }
 
-function plan(state: GroupState, command: Command): unknown {
+/** The bytes of a refused write were stored for it alone: nobody will ever name them. */
+function giveBack(state: GroupState, command: PutCommand | PutPartCommand): void {
+  if (command.sharedFrom !== undefined) return
+  state.released.push(...(command.kind === 'put' ? command.content.manifest : command.part.manifest))
+}
+
+function plan(state: GroupState, command: Command): { readonly ok: boolean } {
   switch (command.kind) {
     case 'put': return planPutCommand(state, command)
     case 'delete': return planDeleteCommand(state, command)

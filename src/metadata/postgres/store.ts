@@ -54,6 +54,13 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   const changes = line('SET jit = off', (client) => listen(client, buckets, keys))
   const committer = openCommitter({ connection, log, now, waitMs })
 
+  const close = async (): Promise<void> => {
+    await committer.close()
+    await Promise.all([reads, changes, ...listings].map((each) => each.close()))
+    await pool.end()
+  }
+  let closed: Promise<void> | null = null
+
   return {
     version: openVersionReads(reads).version,
     // The overloads of `commit` pair each command with its result; the committer keeps that pairing in its plans.
@@ -66,11 +73,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ping: async () => {
       await reads.query({ name: 'ping', text: 'SELECT 1', values: [] })
     },
-    close: async () => {
-      await committer.close()
-      await Promise.all([reads, changes, ...listings].map((each) => each.close()))
-      await pool.end()
-    },
+    close: () => (closed ??= close()),
   }
 }
 

@@ -1,0 +1,104 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Extent } from '../../src/domain/model.ts'
+import type { MetadataStore, SharedSource } from '../../src/metadata/store.ts'
+import { contentOf, freshExtent, makeBucket, startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
+
+let postgres: TestPostgres
+let store: MetadataStore
+
+beforeAll(async () => {
+  postgres = await startTestPostgres()
+  store = await postgres.openStore()
+})
+afterAll(() => postgres.stop())
+
+async function put(bucketId: number, key: string, manifest: readonly Extent[], sharedFrom?: SharedSource): Promise<SharedSource> {
+  const result = await store.commit({
+    kind: 'put', bucketId, key, ownerAccountId: testAccountId, when: {}, content: contentOf(manifest), ...(sharedFrom === undefined ? {} : { sharedFrom }),
+  })
+  if (!result.ok) throw new Error(result.code)
+  return { bucketId, key, seq: result.version.seq }
+}
+
+const remove = (bucketId: number, key: string) => store.commit({ kind: 'delete', bucketId, key, ownerAccountId: testAccountId, when: {} })
+
+describe('released bytes', () => {
+  test('wait for the grace, are handed out until they are forgotten, and keep their place', async () => {
+    const bucketId = await makeBucket(store)
+    const extent = freshExtent()
+    await put(bucketId, 'a', [extent])
+    await remove(bucketId, 'a')
+    expect(await store.released(60_000, 10)).toEqual([])
+    const [released] = await store.released(-1000, 10)
+    expect(released).toMatchObject({ blob: extent.blob, length: extent.blobLength, place: extent.place })
+    expect(await store.released(-1000, 10)).toEqual([released])
+    await store.forgetReleased([released?.id as number])
+    expect(await store.released(-1000, 10)).toEqual([])
+  })
+
+  test('a copy outlives its source, and a copy of the copy outlives both', async () => {
+    const bucketId = await makeBucket(store)
+    const extent = freshExtent()
+    const source = await put(bucketId, 'source', [extent])
+    const copy = await put(bucketId, 'copy', [extent], source)
+    await remove(bucketId, 'source')
+    expect(await store.released(-1000, 10)).toEqual([])
+    await put(bucketId, 'copy of copy', [extent], copy)
+    await remove(bucketId, 'copy')
+    expect(await store.released(-1000, 10)).toEqual([])
+    expect(await store.referenced([{ blob: extent.blob, bucketId, key: 'source' }])).toEqual(new Set([extent.blob]))
+    await remove(bucketId, 'copy of copy')
+    const [last] = await store.released(-1000, 10)
+    expect(last?.blob).toBe(extent.blob)
+    await store.forgetReleased([last?.id as number])
+    expect(await store.referenced([{ blob: extent.blob, bucketId, key: 'source' }])).toEqual(new Set())
+  })
+
+  test('a copy onto itself keeps its bytes', async () => {
+    const bucketId = await makeBucket(store)
+    const extent = freshExtent()
+    const source = await put(bucketId, 'a', [extent])
+    await put(bucketId, 'a', [extent], source)
+    expect(await store.released(-1000, 10)).toEqual([])
+    expect(await store.version(bucketId, 'a')).toMatchObject({ manifest: [extent] })
+    await expect(put(bucketId, 'b', [extent], source)).rejects.toThrow('SourceGone')
+  })
+
+  test('what a row names is referenced: current, noncurrent, part, and waiting for the sweeper', async () => {
+    const bucketId = await makeBucket(store, 'enabled')
+    const [current, noncurrent, part, waiting, orphan] = [freshExtent(), freshExtent(), freshExtent(), freshExtent(), freshExtent()]
+    await put(bucketId, 'a', [noncurrent])
+    await put(bucketId, 'a', [current])
+    const upload = await store.createUpload({
+      bucketId, key: 'a', initiator: { id: 'x', displayName: 'x' }, ownerAccountId: testAccountId, metadata: { system: {}, user: {} }, tags: [], checksumAlgorithm: null, checksumType: null,
+    })
+    const uploadId = upload?.uploadId as string
+    await store.commit({ kind: 'put-part', bucketId, key: 'a', uploadId, part: { partNumber: 1, size: 10, etag: 'e', checksum: null, manifest: [waiting] } })
+    await store.commit({ kind: 'put-part', bucketId, key: 'a', uploadId, part: { partNumber: 1, size: 10, etag: 'e', checksum: null, manifest: [part] } })
+    const all = [current, noncurrent, part, waiting, orphan]
+    const found = await store.referenced(all.map(({ blob }) => ({ blob, bucketId, key: 'a' })))
+    expect(found).toEqual(new Set([current, noncurrent, part, waiting].map(({ blob }) => blob)))
+  })
+
+  test('moved records are found at their new place, until their bytes are gone', async () => {
+    const bucketId = await makeBucket(store)
+    const extent = freshExtent()
+    const place = { kind: 'segment' as const, drives: [1], segment: 'bb'.repeat(16), at: 99 }
+    await put(bucketId, 'a', [extent])
+    await store.relocate([{ blob: extent.blob, place: { ...place, at: 1 } }])
+    await store.relocate([{ blob: extent.blob, place }])
+    expect(await store.relocations([extent.blob, freshExtent().blob])).toEqual(new Map([[extent.blob, place]]))
+    await remove(bucketId, 'a')
+    const released = (await store.released(-1000, 100)).filter(({ blob }) => blob === extent.blob)
+    expect(released).toMatchObject([{ place }])
+    await store.forgetReleased(released.map(({ id }) => id))
+    expect(await store.relocations([extent.blob])).toEqual(new Map())
+  })
+
+  test('a drive keeps its number', async () => {
+    const first = await store.registerDrive('uuid-1')
+    expect(await store.registerDrive('uuid-2')).not.toBe(first)
+    expect(await store.registerDrive('uuid-1')).toBe(first)
+    expect((await store.drives()).map(({ uuid }) => uuid)).toEqual(['uuid-1', 'uuid-2'])
+  })
+})
