@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { Checksum, ChecksumAlgorithm, Extent } from '../domain/model.ts'
 
 /**
@@ -26,7 +27,7 @@ export interface Blobs {
 
 /** A request body as it comes off the socket, after HTTP's own framing. */
 export interface RequestBody {
-  readonly stream: import('node:stream').Readable
+  readonly stream: Readable
   /** Bytes on the wire (Content-Length), null with Transfer-Encoding: chunked. */
   readonly wireLength: number | null
   /** Bytes of the object: x-amz-decoded-content-length for aws-chunked, else wireLength. */

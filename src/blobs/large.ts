@@ -93,7 +93,7 @@ export function startLargeUpload(options: {
     return true
   }
 
-  /** Copies what is pending to slabs as far as there are any; a full slab leaves at once, any slab when others wait. */
+  /** Copies what is pending to slabs as far as there are any; a full slab leaves at once. */
   function place(): void {
     const wasFull = pending.length > 0
     let done = 0
@@ -109,7 +109,6 @@ export function startLargeUpload(options: {
       done += 1
     }
     pending.splice(0, done)
-    if (slabs.pressed) send()
     if (wasFull && pending.length === 0) {
       whenPlaced?.()
       options.onReady()
@@ -138,8 +137,7 @@ export function startLargeUpload(options: {
         if (pending.length > 0) return void pending.push(bytes)
         const rest = fill(bytes)
         if (rest !== null) pending.push(rest)
-        if (slabs.pressed) send()
-      },
+          },
       mark(signature) {
         if (pending.length > 0) pending.push(signature)
         else marks.push([filled, signature])

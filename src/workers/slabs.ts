@@ -6,7 +6,7 @@ export type Slab = Uint8Array<ArrayBuffer>
 export interface SlabHolder {
   /** Hands over the slab that was waited for. */
   take(slab: Slab): void
-  /** Others wait and no slab is left: send the one that is being filled on its way, however little is in it. */
+  /** Others wait and this slab fills slowly: send it on its way, however little is in it. */
   flush(): void
 }
 
@@ -21,19 +21,20 @@ export interface Slabs {
   give(slab: Slab): void
   /** Slabs that will not come back: their thread ended the upload early. */
   lost(count: number): void
-  /** Whether anyone waits. */
-  readonly pressed: boolean
   /** Marks who holds a slab with bytes in it. */
   filling(holder: SlabHolder, yes: boolean): void
 }
 
 /** Slabs kept when nobody needs them. */
 const idleSlabsMax = 16
+/** A slab that takes longer to fill is sent early while others wait. Shorter, and slabs would travel nearly empty. */
+const slowFillMs = 100
 
 export function createSlabs(slabsMax: number = uploadSlabsMax): Slabs {
   const free: Slab[] = []
   const waiting = new Set<SlabHolder>()
-  const holders = new Set<SlabHolder>()
+  const holders = new Map<SlabHolder, number>()
+  let hurry: NodeJS.Timeout | null = null
   let made = 0
 
   function serve(): void {
@@ -44,20 +45,30 @@ export function createSlabs(slabsMax: number = uploadSlabsMax): Slabs {
     }
   }
 
+  /** Runs while someone waits. */
+  function flushSlow(): void {
+    if (waiting.size === 0 && hurry !== null) {
+      clearInterval(hurry)
+      hurry = null
+      return
+    }
+    const before = performance.now() - slowFillMs
+    for (const [holder, since] of holders) if (since < before) holder.flush()
+  }
+
   function fresh(): Slab {
     const recycled = free.pop()
     if (recycled !== undefined) return recycled
     made += 1
-    // A pooled Buffer could not be transferred.
-    return new Uint8Array(blockBytes)
+    // Of its own memory, because a pooled Buffer cannot be transferred; not zeroed, because only what was filled is ever looked at.
+    return Buffer.allocUnsafeSlow(blockBytes)
   }
 
   return {
     ask(holder) {
       if (waiting.size === 0 && (free.length > 0 || made < slabsMax)) return fresh()
       waiting.add(holder)
-      const [slowest] = holders
-      slowest?.flush()
+      hurry ??= setInterval(flushSlow, slowFillMs / 2)
       return null
     },
     cancel(holder) {
@@ -73,11 +84,8 @@ export function createSlabs(slabsMax: number = uploadSlabsMax): Slabs {
       made -= count
       serve()
     },
-    get pressed() {
-      return waiting.size > 0
-    },
     filling(holder, yes) {
-      if (yes) holders.add(holder)
+      if (yes) holders.set(holder, performance.now())
       else holders.delete(holder)
     },
   }

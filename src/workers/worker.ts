@@ -233,7 +233,7 @@ export function digest(task: DigestTask): Promise<Record<string, string>> {
   return new Promise((resolve) => {
     task.port.on('message', (bytes: Uint8Array | null) => {
       for (const { hasher } of hashers) if (bytes !== null) hasher.update(bytes)
-      if (bytes !== null) task.port.postMessage(null)
+      if (bytes !== null) task.port.postMessage(null, [])
       else resolve(Object.fromEntries(hashers.map(({ algorithm, hasher }) => [algorithm, hasher.digestBase64()])))
     })
     task.port.on('close', () => resolve({}))
