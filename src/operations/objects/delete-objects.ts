@@ -2,7 +2,7 @@ import { S3Error } from '../../domain/errors.ts'
 import { deleteKeysMax, keyBytesMax } from '../../domain/limits.ts'
 import type { DeleteConditions } from '../../domain/model.ts'
 import { errorMessage } from '../../protocol/errors.ts'
-import { entityTag, parseHttpDate, refuseUnsupported } from '../../protocol/headers.ts'
+import { entityTag, expectedDigests, parseHttpDate, refuseUnsupported } from '../../protocol/headers.ts'
 import { element, parseXml, renderXml, type XmlElement, type XmlNode } from '../../protocol/xml.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
 import { refusal } from '../inputs.ts'
@@ -22,9 +22,14 @@ export const deleteObjects = bucketOperation({
     const root = parseXml(request.xml, 'Delete')
     const objects = root.children('Object')
     if (objects.length === 0 || objects.length > deleteKeysMax) throw new S3Error('MalformedXML')
-    return { quiet: root.text('Quiet')?.toLowerCase() === 'true', deletions: objects.map(deletion) }
+    const digested = Object.keys(expectedDigests(request.http.headers)).length > 0
+    return { quiet: root.text('Quiet')?.toLowerCase() === 'true', deletions: objects.map(deletion), digested }
   },
-  async run({ quiet, deletions }, context) {
+  async run({ quiet, deletions, digested }, context) {
+    // A bit that fell over on the way would name another key. A signature that covers the document shows it as well as a digest does.
+    if (!digested && context.requestBody.payload.kind === 'unsigned') {
+      throw new S3Error('InvalidRequest', 'Missing required header for this request: Content-MD5 OR x-amz-checksum-*')
+    }
     const results = await Promise.all(deletions.map((one) => outcome(one, context)))
     const shown = results.filter((result) => !(quiet && result.deleted)).map((result) => result.xml)
     return { status: 200, body: renderXml('DeleteResult', shown) }
