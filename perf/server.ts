@@ -66,7 +66,8 @@ export async function startHoldfast({ dataDir, nodeArgs = [], wrapper = [], env 
     cwd: outDir,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
-      ...withoutHoldfast(process.env), HOLDFAST_DATA_DIR: dataDir, HOLDFAST_HOST: host, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort),
+      // As `npm start` has it: types are stripped and code is compiled once, not by every thread of every start.
+      ...withoutHoldfast(process.env), NODE_COMPILE_CACHE: path.join(root, 'node_modules', '.cache', 'holdfast'), HOLDFAST_DATA_DIR: dataDir, HOLDFAST_HOST: host, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort),
       HOLDFAST_ROOT_ACCESS_KEY: keys.accessKeyId, HOLDFAST_ROOT_SECRET_KEY: keys.secretAccessKey, HOLDFAST_LOG_LEVEL: 'warn', ...env,
     },
   })
