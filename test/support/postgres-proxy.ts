@@ -1,0 +1,80 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** A Unix socket in front of a PostgreSQL, which can lose connections at the worst moment. */
+export interface PostgresProxy {
+  /** Folder of its socket: the `host` of a connection. */
+  readonly host: string
+  /**
+   * From now on, each time a COMMIT comes by: `before` cuts the connection without passing it on, `after` passes it on and
+   * cuts before the answer. `count` times, then no more.
+   */
+  cutAtCommit(when: 'before' | 'after', count: number): void
+  /** How often a connection was cut. */
+  cuts(): number
+  /** Refuses new connections and ends the present ones, or lets them in again. */
+  away(isAway: boolean): void
+  close(): Promise<void>
+}
+
+/** The message of the simple query COMMIT: type, length, text, zero. */
+const commitMessage = Buffer.from('Q\0\0\0\u000bCOMMIT\0')
+
+export async function startProxy(target: string): Promise<PostgresProxy> {
+  const host = await mkdtemp(join(tmpdir(), 'holdfast-proxy-'))
+  const sockets = new Set<Socket>()
+  let mode: { when: 'before' | 'after'; left: number } = { when: 'before', left: 0 }
+  let cut = 0
+  let isAway = false
+
+  const server = createServer((client) => {
+    if (isAway) return void client.destroy()
+    const upstream = connect(join(target, '.s.PGSQL.5432'))
+    let deaf = false
+    const end = () => {
+      client.destroy()
+      upstream.destroy()
+    }
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => {
+        sockets.delete(socket)
+        end()
+      })
+    }
+    client.on('data', (chunk: Buffer) => {
+      if (mode.left > 0 && chunk.indexOf(commitMessage) >= 0) {
+        mode.left--
+        cut++
+        if (mode.when === 'before') return end()
+        deaf = true
+        upstream.write(chunk)
+        return
+      }
+      upstream.write(chunk)
+    })
+    upstream.on('data', (chunk) => {
+      // The server has answered the COMMIT: the answer is lost.
+      if (deaf) end()
+      else client.write(chunk)
+    })
+  })
+  await new Promise<void>((listening) => server.listen(join(host, '.s.PGSQL.5432'), listening))
+  return {
+    host,
+    cutAtCommit: (when, left) => { mode = { when, left } },
+    cuts: () => cut,
+    away: (gone) => {
+      isAway = gone
+      if (gone) for (const socket of sockets) socket.destroy()
+    },
+    close: async () => {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((closed) => server.close(closed))
+      await rm(host, { recursive: true, force: true })
+    },
+  }
+}

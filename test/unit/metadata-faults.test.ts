@@ -1,0 +1,127 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { MetadataStore, PutResult } from '../../src/metadata/store.ts'
+import { contentOf, freshExtent, makeBucket, openTestStore, startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
+import { startProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
+
+let postgres: TestPostgres
+let proxy: PostgresProxy
+let store: MetadataStore
+let bucketId: number
+
+beforeAll(async () => {
+  postgres = await startTestPostgres()
+})
+afterAll(() => postgres.stop())
+beforeEach(async () => {
+  proxy = await startProxy(postgres.connection.host)
+  store = await openTestStore({ connection: { ...postgres.connection, host: proxy.host }, waitMs: 2000 })
+  bucketId = await makeBucket(store, 'enabled')
+})
+afterEach(async () => {
+  await store.close()
+  await proxy.close()
+})
+
+const put = (key: string, etag?: string): Promise<PutResult> => store.commit({
+  kind: 'put', bucketId, key, ownerAccountId: testAccountId, when: {}, content: contentOf([freshExtent()], etag === undefined ? {} : { etag }),
+})
+
+async function versionsOf(key: string): Promise<string[]> {
+  return (await store.listVersions(bucketId, { prefix: key, delimiter: '', after: '', limit: 1000 })).versions.map(({ versionId }) => versionId)
+}
+
+describe('a lost database', () => {
+  test('a COMMIT whose answer was lost is found to be done, and is not done twice', async () => {
+    proxy.cutAtCommit('after', 3)
+    for (let i = 0; i < 3; i++) {
+      const result = await put(`after/${i}`)
+      expect(await versionsOf(`after/${i}`)).toEqual([result.ok ? result.version.versionId : 'refused'])
+    }
+    expect(proxy.cuts()).toBe(3)
+  })
+
+  test('a COMMIT that never arrived is found to be missing, and runs again', async () => {
+    proxy.cutAtCommit('before', 2)
+    const result = await put('before')
+    expect(proxy.cuts()).toBe(2)
+    expect(await versionsOf('before')).toEqual([result.ok ? result.version.versionId : 'refused'])
+  })
+
+  test('sessions that are ended under load lose and double nothing', async () => {
+    let going = true
+    const storm = (async () => {
+      while (going) {
+        await postgres.query(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'`)
+        await new Promise((resolve) => setTimeout(resolve, 30))
+      }
+    })()
+    const outcomes = await Promise.all(Array.from({ length: 16 }, async (_, writer) => {
+      const made: (string | null)[] = []
+      for (let i = 0; i < 20; i++) {
+        made.unshift(await put(`storm/${writer}/`).then((result) => (result.ok ? result.version.versionId : null), () => null))
+      }
+      return made
+    }))
+    going = false
+    await storm
+    for (const [writer, made] of outcomes.entries()) {
+      const stored = await versionsOf(`storm/${writer}/`)
+      const acknowledged = made.filter((id) => id !== null)
+      expect(stored.filter((id) => acknowledged.includes(id))).toEqual(acknowledged)
+      // A write that was answered with an error may be there or not, but only once.
+      expect(stored.length).toBeLessThanOrEqual(made.length)
+    }
+  })
+
+  test('while the database is away every call is refused, and works again by itself', async () => {
+    await put('there')
+    proxy.away(true)
+    const refused = { code: 'ServiceUnavailable', headers: { 'retry-after': '1' } }
+    const calls = [put('x'), store.version(bucketId, 'there'), store.listObjects(bucketId, { prefix: '', delimiter: '', after: '', limit: 1 }), store.ping(), store.setVersioning(bucketId, 'suspended')]
+    for (const result of await Promise.allSettled(calls)) expect(result).toMatchObject({ status: 'rejected', reason: refused })
+    proxy.away(false)
+    await expect.poll(() => store.ping().then(() => true, () => false), { timeout: 10_000 }).toBe(true)
+    expect(await put('again')).toMatchObject({ ok: true })
+    expect(await store.version(bucketId, 'there')).toMatchObject({ key: 'there' })
+  })
+
+  test('one bad command in a group fails alone', async () => {
+    const results = await Promise.allSettled([put('good/1'), put('bad\0'), put('good/2')])
+    expect(results).toMatchObject([{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'InvalidArgument' } }, { status: 'fulfilled' }])
+    expect(await store.listObjects(bucketId, { prefix: 'good/', delimiter: '', after: '', limit: 10 })).toMatchObject({ versions: [{ key: 'good/1' }, { key: 'good/2' }] })
+  })
+
+  test('a flood is refused beyond the queue instead of growing without bound', async () => {
+    const results = await Promise.allSettled(Array.from({ length: 10_000 }, (_, i) => put(`flood/${i}`)))
+    const refused = results.filter((result) => result.status === 'rejected')
+    expect(refused.length).toBeGreaterThan(0)
+    expect(refused.every((result) => result.reason.code === 'SlowDown')).toBe(true)
+    expect((await store.usage(bucketId)).objects).toBe(10_000 - refused.length)
+  })
+})
+
+describe('concurrency', () => {
+  test('of many first puts of one key that must not exist, exactly one succeeds, over several processes', async () => {
+    const other = await openTestStore({ connection: postgres.connection })
+    for (let i = 0; i < 20; i++) {
+      const results = await Promise.all(Array.from({ length: 16 }, (_, n) => (n % 2 === 0 ? store : other).commit({
+        kind: 'put', bucketId, key: `race/${i}`, ownerAccountId: testAccountId, when: { ifNoneMatch: '*' }, content: contentOf([freshExtent()]),
+      })))
+      expect(results.filter((result) => result.ok)).toHaveLength(1)
+    }
+    await other.close()
+  })
+
+  test('no put slips into a bucket that is being deleted', async () => {
+    const other = await openTestStore({ connection: postgres.connection })
+    for (let i = 0; i < 20; i++) {
+      const doomed = await makeBucket(store)
+      const [deleted, stored] = await Promise.all([
+        other.deleteBucket(doomed),
+        store.commit({ kind: 'put', bucketId: doomed, key: 'k', ownerAccountId: testAccountId, when: {}, content: contentOf([freshExtent()]) }),
+      ])
+      expect(deleted.ok).not.toBe(stored.ok)
+    }
+    await other.close()
+  })
+})
