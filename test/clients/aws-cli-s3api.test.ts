@@ -1,27 +1,29 @@
 import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { startServer } from '../support/server.ts'
-import { awsEnvironment, bucketName, findTool, hashFile, makeWorkplace, noiseBuffer, sha256, tool } from '../support/tools.ts'
+import type { TestServer } from '../support/server.ts'
+import { awsEnvironment, bucketName, findTool, hashFile, noiseBuffer, sha256, tool } from '../support/tools.ts'
 import type { Tool, Workplace } from '../support/tools.ts'
+import { openScene } from './scene.ts'
+import type { Scene } from './scene.ts'
 
-type Server = Awaited<ReturnType<typeof startServer>>
 /** An answer of the tool, as far as a test looks into it. */
 type Answer = Record<string, unknown>
 
-let server: Server
+let scene: Scene
+let server: TestServer
 let place: Workplace
 let aws: Tool
 
 beforeAll(async () => {
-  place = await makeWorkplace('s3api')
-  server = await startServer({})
+  scene = await openScene('s3api')
+  place = scene.place
+  server = scene.server
   aws = tool(findTool('aws', 'awscli'), awsEnvironment(place, server), ['--endpoint-url', server.endpoint, '--output', 'json', 's3api'])
 })
 
 afterAll(async () => {
-  await server?.stop()
-  await place?.remove()
+  await scene?.close()
 })
 
 /** Runs an s3api command and returns what it printed; a command that prints nothing is an empty answer. */
@@ -111,7 +113,8 @@ test('copy-object keeps or replaces metadata', async () => {
   await writeFile(place.at('copy'), bytes)
   const key = 'from & to/ünï+cödé.bin'
   await api('put-object', '--bucket', bucket, '--key', key, '--body', place.at('copy'), '--metadata', 'kept=yes', '--content-type', 'text/one')
-  const source = `${bucket}/${encodeURIComponent(key)}`
+  // aws-cli encodes the source itself; what is encoded already would name another key.
+  const source = `${bucket}/${key}`
   await api('copy-object', '--bucket', bucket, '--key', 'kept', '--copy-source', source)
   expect(await api('head-object', '--bucket', bucket, '--key', 'kept')).toMatchObject({ Metadata: { kept: 'yes' }, ContentType: 'text/one' })
   await api('copy-object', '--bucket', bucket, '--key', 'replaced', '--copy-source', source,

@@ -1,28 +1,29 @@
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { stat, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startServer } from '../support/server.ts'
-import { awsEnvironment, bucketName, findTool, hashFile, hashTree, makeWorkplace, tool, writeNoise } from '../support/tools.ts'
+import type { TestServer } from '../support/server.ts'
+import { awsEnvironment, bucketName, findTool, hashFile, hashTree, tool, writeNoise } from '../support/tools.ts'
 import type { Tool, Workplace } from '../support/tools.ts'
+import { openScene } from './scene.ts'
+import type { Scene } from './scene.ts'
 import { oddNames, writeOddTree } from './trees.ts'
 
-type Server = Awaited<ReturnType<typeof startServer>>
-
-let server: Server
+let scene: Scene
+let server: TestServer
 let place: Workplace
 let s3: Tool
 let curl: Tool
 
 beforeAll(async () => {
-  place = await makeWorkplace('aws-cli')
-  server = await startServer({})
+  scene = await openScene('aws-cli')
+  place = scene.place
+  server = scene.server
   s3 = tool(findTool('aws', 'awscli'), awsEnvironment(place, server), ['--endpoint-url', server.endpoint, 's3'])
   curl = tool(findTool('curl'), place.env, ['--silent', '--show-error'])
 })
 
 afterAll(async () => {
-  await server?.stop()
-  await place?.remove()
+  await scene?.close()
 })
 
 async function makeBucket(purpose: string): Promise<string> {
@@ -146,6 +147,20 @@ test('mv moves up, inside the server and down again, and leaves nothing behind',
   await s3(['mv', '--no-progress', `s3://${bucket}/two/two.bin`, place.at('mv.back')])
   expect(await hashFile(place.at('mv.back'))).toBe(hash)
   expect((await s3(['ls', '--recursive', `s3://${bucket}`], { status: 'any' })).stdout).toBe('')
+})
+
+test('buckets addressed by host name hold the same objects', async () => {
+  const bucket = await makeBucket('named')
+  await writeFile(place.at('virtual.conf'), '[default]\ns3 =\n  addressing_style = virtual\n')
+  const env = { ...awsEnvironment(place, server), ...scene.proxyEnv, AWS_CONFIG_FILE: place.at('virtual.conf') }
+  const named = tool(findTool('aws', 'awscli'), env, ['--endpoint-url', scene.namedEndpoint, 's3'])
+  await writeOddTree(place.at('named'))
+  await writeNoise(place.at('named', 'parts.bin'), 20_000_000)
+  await named(['sync', '--no-progress', place.at('named'), `s3://${bucket}/`])
+  await s3(['sync', '--no-progress', `s3://${bucket}/`, place.at('named-back')])
+  expect(await hashTree(place.at('named-back'))).toEqual(await hashTree(place.at('named')))
+  expect((await named(['sync', `s3://${bucket}/`, place.at('named-back')])).stdout).toBe('')
+  expect((await named(['ls'])).stdout).toContain(bucket)
 })
 
 test('errors reach the user by their S3 code and a non-zero exit status', async () => {

@@ -1,32 +1,33 @@
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startServer } from '../support/server.ts'
-import { awsEnvironment, bucketName, findTool, hashFile, makeWorkplace, tool, writeNoise } from '../support/tools.ts'
+import type { TestServer } from '../support/server.ts'
+import { awsEnvironment, bucketName, findTool, hashFile, tool, writeNoise } from '../support/tools.ts'
 import type { Tool, Workplace } from '../support/tools.ts'
-
-type Server = Awaited<ReturnType<typeof startServer>>
+import { openScene } from './scene.ts'
+import type { Scene } from './scene.ts'
 
 const script = fileURLToPath(new URL('boto3_round.py', import.meta.url))
 
-let server: Server
+let scene: Scene
+let server: TestServer
 let place: Workplace
 let python: Tool
 let curl: Tool
 
 beforeAll(async () => {
-  place = await makeWorkplace('boto3')
+  scene = await openScene('boto3')
+  place = scene.place
+  server = scene.server
   python = tool(findTool('python3'), { ...awsEnvironment(place, { accessKey: '', secretKey: '' }), PYTHONDONTWRITEBYTECODE: '1' })
   if ((await python(['-c', 'import boto3'], { status: 'any' })).status !== 0) {
     throw new Error('The client tests need boto3: install Debian\'s package python3-boto3 (apt-get install python3-boto3). All of them are listed in test/clients/packages.txt.')
   }
-  server = await startServer({})
   python = tool(findTool('python3'), { ...awsEnvironment(place, server), PYTHONDONTWRITEBYTECODE: '1' })
   curl = tool(findTool('curl'), place.env, ['--silent', '--show-error', '--fail'])
 })
 
 afterAll(async () => {
-  await server?.stop()
-  await place?.remove()
+  await scene?.close()
 })
 
 interface Seen {

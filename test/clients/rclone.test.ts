@@ -1,29 +1,30 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { startServer } from '../support/server.ts'
-import { bucketName, findTool, hashFile, hashTree, makeWorkplace, tool, writeNoise } from '../support/tools.ts'
+import type { TestServer } from '../support/server.ts'
+import { bucketName, findTool, hashFile, hashTree, tool, writeNoise } from '../support/tools.ts'
 import type { Tool, Workplace } from '../support/tools.ts'
+import { openScene } from './scene.ts'
+import type { Scene } from './scene.ts'
 import { oddNames, writeOddTree } from './trees.ts'
 
-type Server = Awaited<ReturnType<typeof startServer>>
-
-let server: Server
+let scene: Scene
+let server: TestServer
 let place: Workplace
 let curl: Tool
 
 beforeAll(async () => {
-  place = await makeWorkplace('rclone')
-  server = await startServer({})
+  scene = await openScene('rclone')
+  place = scene.place
+  server = scene.server
   curl = tool(findTool('curl'), place.env, ['--silent', '--show-error', '--fail'])
   await writeOddTree(place.at('tree'))
 })
 
 afterAll(async () => {
-  await server?.stop()
-  await place?.remove()
+  await scene?.close()
 })
 
-/** rclone with one remote, `hf:`, that is configured by the environment alone. */
+/** rclone with one remote, `hf:`, that is configured by the environment alone. For AWS it always addresses buckets by host name. */
 function rcloneFor(provider: string): Tool {
   return tool(findTool('rclone'), {
     ...place.env,
@@ -34,8 +35,8 @@ function rcloneFor(provider: string): Tool {
     RCLONE_CONFIG_HF_PROVIDER: provider,
     RCLONE_CONFIG_HF_ACCESS_KEY_ID: server.accessKey,
     RCLONE_CONFIG_HF_SECRET_ACCESS_KEY: server.secretKey,
-    RCLONE_CONFIG_HF_ENDPOINT: server.endpoint,
     RCLONE_CONFIG_HF_REGION: 'us-east-1',
+    ...(provider === 'AWS' ? { ...scene.proxyEnv, RCLONE_CONFIG_HF_ENDPOINT: scene.namedEndpoint } : { RCLONE_CONFIG_HF_ENDPOINT: server.endpoint }),
   })
 }
 

@@ -10,20 +10,22 @@ import { stat, writeFile } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startServer } from '../support/server.ts'
-import { bucketName, hashFile, makeWorkplace, noiseBuffer, sha256, writeNoise } from '../support/tools.ts'
+import type { TestServer } from '../support/server.ts'
+import { bucketName, hashFile, noiseBuffer, sha256, writeNoise } from '../support/tools.ts'
 import type { Workplace } from '../support/tools.ts'
+import { openScene } from './scene.ts'
+import type { Scene } from './scene.ts'
 
-type Server = Awaited<ReturnType<typeof startServer>>
-
-let server: Server
+let scene: Scene
+let server: TestServer
 let place: Workplace
 let s3: S3Client
 let bucket: string
 
 beforeAll(async () => {
-  place = await makeWorkplace('sdk')
-  server = await startServer({})
+  scene = await openScene('sdk')
+  place = scene.place
+  server = scene.server
   // Nothing but where the server is and who asks: checksums, retries and streams are as everybody has them.
   s3 = new S3Client({
     endpoint: server.endpoint, region: 'us-east-1', forcePathStyle: true,
@@ -35,8 +37,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   s3?.destroy()
-  await server?.stop()
-  await place?.remove()
+  await scene?.close()
 })
 
 /** SHA-256 of a body; reading it to its end is also what makes the SDK compare its checksum. */
