@@ -143,14 +143,17 @@ export async function send(client: pg.Client, statement: Statement): Promise<Wir
   return rows
 }
 
+/** How `pg` words the loss of a connection; the system's own errors name the system call that failed. */
+const lossWords = /^(Connection terminated|Client has encountered a connection error|Client was closed|Query read timeout|timeout ex|Cannot use a pool)/
+
 /**
  * True when the connection went and the statement's fate with it. Errors of the server itself have a severity; of those, only
  * its being shut down or crashing ends the session.
  */
 export function isConnectionLoss(error: unknown): boolean {
-  const { code, severity } = error as { code?: string; severity?: string }
-  if (severity === undefined) return !(error instanceof S3Error || error instanceof TypeError || error instanceof RangeError)
-  return severity === 'FATAL' || severity === 'PANIC' || (code?.startsWith('57P0') ?? false)
+  const { code, severity, syscall, message } = error as { code?: string; severity?: string; syscall?: string; message?: string }
+  if (severity !== undefined) return severity === 'FATAL' || severity === 'PANIC' || (code?.startsWith('57P0') ?? false)
+  return syscall !== undefined || code === 'ERR_STREAM_DESTROYED' || lossWords.test(message ?? '')
 }
 
 /** What the client is told of a database error. Whatever is not known here is a fault of ours and stays what it is. */
