@@ -64,7 +64,7 @@ export function checkV4(request: S3Request, parsed: ParsedV4, now: number): Chec
 
 /**
  * Other canonical requests that an honest client may have signed, each of them over all that is obeyed: the public host of a proxy,
- * the path exactly as it stands on the wire, the word UNSIGNED-PAYLOAD in a presigned URL whatever its header says.
+ * the path exactly as it stands on the wire or with the escaped slashes of its key as slashes (the same key), the word UNSIGNED-PAYLOAD in a presigned URL whatever its header says.
  */
 function* candidates(request: S3Request, checked: CheckedV4, publicHost: string | null) {
   const { headers, signedHeaders, payloadHash, parsed } = checked
@@ -72,7 +72,7 @@ function* candidates(request: S3Request, checked: CheckedV4, publicHost: string 
   const path = canonicalPath(request.rawPath)
   yield canonicalRequest({ method: request.method, path, query, headers, signedHeaders, payloadHash })
   const hosts = publicHost === null ? [headers] : [headers, new Map(headers).set('host', publicHost)]
-  const paths = request.rawPath === path ? [path] : [path, request.rawPath]
+  const paths = [...new Set([path, request.rawPath, withPlainSlashes(path)])]
   const payloads = parsed.presigned && payloadHash !== unsignedPayload ? [payloadHash, unsignedPayload] : [payloadHash]
   for (const host of hosts) {
     for (const way of paths) {
@@ -82,6 +82,12 @@ function* candidates(request: S3Request, checked: CheckedV4, publicHost: string 
       }
     }
   }
+}
+
+/** A canonical path whose key has no escaped slash any more; the bucket in front of it stays what it is. */
+function withPlainSlashes(path: string): string {
+  const keyAt = path.indexOf('/', 1)
+  return keyAt < 0 ? path : path.slice(0, keyAt) + path.slice(keyAt).replaceAll('%2F', '/')
 }
 
 /** Verifies the signature and tells what it promises about the body. Throws SignatureDoesNotMatch with what was computed. */

@@ -85,7 +85,7 @@ export function sendRequest(request: {
 }): Promise<RawResponse> {
   const { hostname, port } = new URL(request.server.url)
   return new Promise((resolve, reject) => {
-    const outgoing = http.request({ hostname, port, method: request.method, path: request.path, headers: { ...request.headers }, setHost: false, agent }, (incoming) => {
+    const outgoing = http.request({ hostname, port, method: request.method, path: request.path, headers: headerList(request), setHost: false, agent }, (incoming) => {
       const chunks: Buffer[] = []
       incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
       incoming.on('error', reject)
@@ -97,6 +97,14 @@ export function sendRequest(request: {
     outgoing.on('error', reject)
     outgoing.end(request.body)
   })
+}
+
+/** The fields as a flat list, the length last: Node writes a Content-Disposition behind a known length in another encoding. */
+function headerList({ method, headers, body }: { method: string; headers: Readonly<Record<string, string>>; body?: Uint8Array | undefined }): string[] {
+  const { 'content-length': length, ...others } = headers
+  const list = Object.entries(others).flat()
+  if (length !== undefined) return [...list, 'content-length', length]
+  return body === undefined && !['GET', 'HEAD', 'DELETE'].includes(method) && headers['transfer-encoding'] === undefined ? [...list, 'content-length', '0'] : list
 }
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
