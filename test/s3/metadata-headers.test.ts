@@ -51,6 +51,13 @@ describe('system metadata', () => {
     expect(Buffer.from((await send('HEAD', 'utf8')).headers['content-disposition'] ?? '', 'latin1').toString('utf8')).toBe(disposition)
   })
 
+  test('beyond ASCII is no trouble for 304', async () => {
+    await send('PUT', 'cached', { body: 'x', headers: { 'cache-control': '日本' } })
+    const unchanged = await send('GET', 'cached', { headers: { 'if-none-match': '*' } })
+    expect(unchanged.status).toBe(304)
+    expect(Buffer.from(unchanged.headers['cache-control'] ?? '', 'latin1').toString('utf8')).toBe('日本')
+  })
+
   test.each(['ftp://x', 'other', 'javascript:alert(1)'])('a website redirect to %s is refused', async (location) => {
     expect((await send('PUT', 'redirect', { body: 'x', headers: { 'x-amz-website-redirect-location': location } })).status).toBe(400)
     expect(outcome(await send('GET', 'redirect'))).toBe('404 NoSuchKey')

@@ -4,7 +4,7 @@ import { S3Error } from '../../domain/errors.ts'
 import { partNumberMax } from '../../domain/limits.ts'
 import type { Bucket, ObjectVersion } from '../../domain/model.ts'
 import { parseRange } from '../../domain/ranges.ts'
-import { httpDate, objectHeaders, readConditions, type ReadConditions } from '../../protocol/headers.ts'
+import { objectHeaders, readConditions, type ReadConditions } from '../../protocol/headers.ts'
 import type { Reply } from '../../protocol/request.ts'
 import { integerParam, versionIdParam } from '../inputs.ts'
 import { bucketOperation, type BucketContext, type OperationRequest } from '../operation.ts'
@@ -96,12 +96,13 @@ function checkConditions(conditions: ReadConditions, version: ObjectVersion, buc
   const outcome = evaluateRead(conditions, version)
   if (outcome === 'ok') return
   if (outcome === 'precondition-failed') throw new S3Error('PreconditionFailed', undefined, { fields: { Condition: conditions.ifMatch === undefined ? 'If-Unmodified-Since' : 'If-Match' } })
-  const headers: Record<string, string> = { etag: `"${version.etag}"`, 'last-modified': httpDate(version.lastModified) }
-  for (const name of ['cache-control', 'expires'] as const) {
-    const value = version.metadata.system[name]
+  // RFC 9110, 15.4.5: what a 200 would have said of the cache and of the version.
+  const whole = objectHeaders(version, { checksumMode: false, versioning: bucket.versioning })
+  const headers: Record<string, string> = {}
+  for (const name of ['etag', 'last-modified', 'cache-control', 'expires', 'x-amz-version-id']) {
+    const value = whole[name]
     if (value !== undefined) headers[name] = value
   }
-  if (bucket.versioning !== 'off') headers['x-amz-version-id'] = version.versionId
   throw new S3Error('NotModified', undefined, { headers })
 }
 
