@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { openSegmentsMax } from '../domain/limits.ts'
 import { closeRead, openToRead } from '../storage/backend.ts'
 
-/** Open descriptors of segments, so that a small read is one pread. One in use is closed only after its last user. */
+/** Open descriptors of segments by absolute path, so that a small read is one pread. One in use is closed only after its last user. */
 export interface Descriptors {
   use<Result>(path: string, work: (fd: number) => Promise<Result>): Promise<Result>
   /** The file was removed: its descriptor must not keep the space. */
@@ -11,7 +11,9 @@ export interface Descriptors {
 }
 
 interface Entry {
-  readonly fd: Promise<number>
+  readonly opening: Promise<number>
+  /** Null until it is open. */
+  fd: number | null
   users: number
   gone: boolean
 }
@@ -28,22 +30,28 @@ export function createDescriptors(max: number = openSegmentsMax): Descriptors {
   function closeUnused(entry: Entry): void {
     if (!entry.gone || entry.users > 0) return
     // A file that never opened has nothing to close.
-    entry.fd.then(closeRead, () => undefined)
+    entry.opening.then(closeRead, () => undefined)
+  }
+
+  async function opened(path: string, entry: Entry): Promise<number> {
+    try {
+      return entry.fd = await entry.opening
+    } catch (error) {
+      if (entries.peek(path) === entry) entries.delete(path)
+      throw error
+    }
   }
 
   return {
     async use(path, work) {
       let entry = entries.get(path)
       if (entry === undefined) {
-        entry = { fd: openToRead(path), users: 0, gone: false }
+        entry = { opening: openToRead(path), fd: null, users: 0, gone: false }
         entries.set(path, entry)
       }
       entry.users += 1
       try {
-        return await work(await entry.fd.catch((error: unknown) => {
-          entries.delete(path)
-          throw error
-        }))
+        return await work(entry.fd ?? await opened(path, entry))
       } finally {
         entry.users -= 1
         closeUnused(entry)

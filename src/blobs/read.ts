@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { LRUCache } from 'lru-cache'
 import { S3Error } from '../domain/errors.ts'
 import { blockBytes } from '../domain/limits.ts'
@@ -227,7 +226,7 @@ async function recordAt(context: ReadContext, extent: Extent, place: Placement):
     const drive = context.drives.get(id)
     if (drive === undefined) continue
     try {
-      return await context.descriptors.use(join(drive.root, segmentPath(place.segment)), (fd) => readRecord(fd, place.at, extent.blob, extent.blobLength))
+      return await context.descriptors.use(`${drive.root}/${segmentPath(place.segment)}`, (fd) => readRecord(fd, place.at, extent.blob, extent.blobLength))
     } catch (error) {
       last = error
     }

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 import { S3Error } from '../domain/errors.ts'
 import { smallQueueBodiesMax, smallQueueBytesMax, uploadsMax } from '../domain/limits.ts'
-import type { Extent, Placement } from '../domain/model.ts'
+import type { ChecksumAlgorithm, Extent, Placement } from '../domain/model.ts'
 import { assertWritable, writeError } from '../storage/backend.ts'
 import type { Drive, Log } from '../storage/backend.ts'
 import { createDigester, refusalError } from '../workers/digester.ts'
@@ -41,6 +41,8 @@ function admit(allowed: boolean): void {
   if (!allowed) throw new S3Error('SlowDown', undefined, { headers: { 'Retry-After': '1' } })
 }
 
+const noMarks: readonly ChunkMark[] = []
+
 async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
   const { load } = writer
   const reserved = body.length ?? 0
@@ -67,7 +69,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
     const end = trailerEnd(options.expect, body.payload, trailer)
     if (size === 0) return emptyBody(plan, end, marks, options)
     const blob = newBlobId()
-    const { place, md5, checksum } = await writer.packed.append({ blob, chunks, length: size, owner: options.owner, plan, end, marks })
+    const { place, md5, checksum } = await writer.packed.append({ blob, chunks, length: size, owner: options.owner, plan, end, marks: marks.length === 0 ? noMarks : marks })
     return written(blob, size, place, md5, checksum, options)
   } finally {
     load.smallBodies -= 1
@@ -126,12 +128,33 @@ function outcomeError(writer: Writer, drive: Drive, outcome: UploadOutcome): S3E
   return new S3Error('IncompleteBody')
 }
 
+const randomPool = Buffer.alloc(16 * 1024)
+let randomUsed = randomPool.length
+
+/** Random bytes are drawn by the kilobyte: one draw costs as much as a thousand ids. */
 function newBlobId(): string {
-  return randomBytes(16).toString('hex')
+  if (randomUsed === randomPool.length) {
+    randomFillSync(randomPool)
+    randomUsed = 0
+  }
+  randomUsed += 16
+  return randomPool.toString('hex', randomUsed - 16, randomUsed)
+}
+
+/** Plans that only compute are one object for each algorithm: a group's plans go to the worker as one then. */
+const plainPlans = new Map<string, DigestPlan>()
+
+function plainPlan(algorithm: ChecksumAlgorithm): DigestPlan {
+  const known = plainPlans.get(algorithm)
+  if (known !== undefined) return known
+  const plan: DigestPlan = { algorithms: [algorithm], sha256: null, chain: null, md5: null }
+  plainPlans.set(algorithm, plan)
+  return plan
 }
 
 function digestPlan(body: RequestBody, options: WriteOptions): DigestPlan {
   const { expect, algorithm } = options
+  if (body.payload.kind === 'unsigned' && expect.checksum === undefined && expect.trailer === undefined && expect.md5 === undefined) return plainPlan(algorithm)
   const algorithms = [algorithm]
   for (const other of [expect.checksum?.algorithm, expect.trailer]) if (other !== undefined && !algorithms.includes(other)) algorithms.push(other)
   return {

@@ -33,6 +33,12 @@ export function writeReply(outgoing: ServerResponse, reply: Reply, context: Answ
     return writeWhole(outgoing, reply.status, reply.headers, undefined, context)
   }
   if (body === undefined || typeof body === 'string' || body instanceof Uint8Array) return writeWhole(outgoing, reply.status, reply.headers, body, context)
+  // A small object is at hand: it leaves like any other answer, in one write that nobody has to wait for.
+  if (body.kind === 'stream' && body.reader.whole !== null && body.reader.whole.length === body.length) {
+    writeWhole(outgoing, reply.status, reply.headers, body.reader.whole, context)
+    body.reader.close()
+    return undefined
+  }
   return body.kind === 'stream' ? writeStream(outgoing, reply, body, context) : writeKeepAlive(outgoing, reply, body, context)
 }
 

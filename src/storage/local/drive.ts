@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { closeSync, constants, fdatasync, fsync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { link, mkdir, open, readFile, readdir, rename, rm, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { dirname, join, relative, sep } from 'node:path'
+import { dirname, join, resolve, relative, sep } from 'node:path'
 import { promisify } from 'node:util'
 import { S3Error } from '../../domain/errors.ts'
 import type { Log } from '../backend.ts'
@@ -224,7 +224,8 @@ export async function readMarker(root: string): Promise<Marker | null> {
  * Temporary files of dead processes are removed. Throws when the folder holds blobs but no marker.
  */
 export async function openDrive(options: { root: string; register: (uuid: string) => Promise<number> }): Promise<Drive> {
-  const { root } = options
+  // Normal, so that everybody who names a file below it, by whatever way, gives it the same name.
+  const root = resolve(options.root)
   await mkdir(root, { recursive: true, mode: 0o700 })
   const marker = (await readMarker(root)) ?? (await makeMarker(root))
   const tmp = join(root, 'tmp', processToken)

@@ -6,7 +6,6 @@ import { crc32c } from './crc32c.ts'
 import { blobPath, decodeFooter } from './file.ts'
 import { recordBody, recordHeaderBytes } from './segment.ts'
 
-const readAt = promisify(read)
 const statOf = promisify(fstat)
 const openFd = promisify(open)
 
@@ -31,11 +30,18 @@ export class RotError extends Error {
   }
 }
 
+/** One pread of what is missing of `target` behind its first `done` bytes. By hand, because every small read passes here. */
+function readAt(fd: number, target: Uint8Array, done: number, at: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, target, done, target.length - done, at, (error, bytesRead) => (error === null ? resolve(bytesRead) : reject(error)))
+  })
+}
+
 /** Fills `target` from `at`; short only at the end of the file. */
 export async function readFully(fd: number, target: Uint8Array, at: number): Promise<number> {
   let done = 0
   while (done < target.length) {
-    const { bytesRead } = await readAt(fd, target, done, target.length - done, at + done)
+    const bytesRead = await readAt(fd, target, done, at + done)
     if (bytesRead === 0) break
     done += bytesRead
   }
