@@ -22,6 +22,8 @@ export interface PostgresProxy {
 /** The message of the simple query COMMIT: type, length, text, zero. */
 const commitMessage = Buffer.from('Q\0\0\0\u000bCOMMIT\0')
 
+const committedTag = Buffer.from('COMMIT\0')
+
 export async function startProxy(target: string): Promise<PostgresProxy> {
   const host = await mkdtemp(join(tmpdir(), 'holdfast-proxy-'))
   const sockets = new Set<Socket>()
@@ -56,10 +58,10 @@ export async function startProxy(target: string): Promise<PostgresProxy> {
       }
       upstream.write(chunk)
     })
-    upstream.on('data', (chunk) => {
-      // The server has answered the COMMIT: the answer is lost.
-      if (deaf) end()
-      else client.write(chunk)
+    upstream.on('data', (chunk: Buffer) => {
+      if (!deaf) return void client.write(chunk)
+      // The server has answered the COMMIT, and those before it that came along: the answers are lost.
+      if (chunk.indexOf(committedTag) >= 0) end()
     })
   })
   await new Promise<void>((listening) => server.listen(join(host, '.s.PGSQL.5432'), listening))

@@ -66,7 +66,7 @@ export function openCommitter(options: CommitterOptions): Committer {
 
   const run = async (lane: Lane): Promise<void> => {
     lane.busy = true
-    while (queue.length > 0) await runJobs(lane, queue.splice(0, groupCommandsMax), options)
+    while (queue.length > 0) await runJobs(lane, takeGroup(queue), options)
     lane.busy = false
     if (lanes.every((each) => !each.busy)) idle?.()
   }
@@ -88,6 +88,27 @@ export function openCommitter(options: CommitterOptions): Committer {
       if (lanes.some((lane) => lane.busy) || queue.length > 0) await new Promise<void>((resolve) => { idle = resolve })
       await Promise.all(lanes.map((lane) => lane.line.close()))
     },
+  }
+}
+
+/** Commands that carry many rows or long manifests count for more, so that a group's memory is bounded too. */
+function takeGroup(queue: Job[]): Job[] {
+  let weight = 0
+  const end = queue.findIndex(({ command }, index) => {
+    weight += weightOf(command)
+    return index > 0 && weight > groupCommandsMax
+  })
+  return queue.splice(0, end < 0 ? queue.length : end)
+}
+
+const extentsPerWeight = 64
+
+function weightOf(command: Command): number {
+  switch (command.kind) {
+    case 'put': return 1 + Math.floor(command.content.manifest.length / extentsPerWeight)
+    case 'put-part': return 1 + Math.floor(command.part.manifest.length / extentsPerWeight)
+    case 'complete': case 'abort': return 32
+    default: return 1
   }
 }
 
@@ -150,7 +171,7 @@ async function runTransaction(client: pg.Client, commands: readonly Command[], t
   ])
   const state = emptyState(needs, now)
   for (const [index, read] of reads.entries()) read.fill(state, answers[index] as WireRow[])
-  const [id, sequence] = answers[reads.length]?.[0] as WireRow
+  const [id, sequence] = (answers[reads.length] as WireRow[])[0] as WireRow
   if (sequence) state.sequence.push(...sequence.split(',').map(Number))
   transaction.outcomes = commands.map((command) => planned(state, command))
   const writes = groupWrites(state, shard)

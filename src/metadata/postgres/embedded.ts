@@ -1,6 +1,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { appendFile, chmod, mkdir, mkdtemp, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { appendFile, chmod, lstat, mkdir, mkdtemp, open, readFile, readdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -96,16 +97,20 @@ interface SocketFolder {
   remove(): Promise<void>
 }
 
-/** Inside the data folder; where that path is too long for a socket, in a private folder of the system's temporary one. */
+/**
+ * Inside the data folder; where that path is too long for a socket, a private folder of the system's temporary one. Its name
+ * follows from the data folder, so that a database which is started again answers at the same place.
+ */
 async function socketFolder(dataDir: string): Promise<SocketFolder> {
   const own = join(dataDir, 'postgres-socket')
-  if (Buffer.byteLength(join(own, '.s.PGSQL.5432')) <= socketPathBytesMax) {
-    await mkdir(own, { recursive: true, mode: 0o700 })
-    await chmod(own, 0o700)
-    return { path: own, remove: async () => {} }
-  }
-  const path = await mkdtemp(join(tmpdir(), 'holdfast-'))
-  return { path, remove: () => rm(path, { recursive: true, force: true }) }
+  const path = Buffer.byteLength(join(own, '.s.PGSQL.5432')) <= socketPathBytesMax ? own
+    : join(tmpdir(), `holdfast-${hash('sha256', await realpath(dataDir)).slice(0, 16)}`)
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  const { uid } = await lstat(path)
+  // In the temporary folder anybody may have been there before.
+  if (process.getuid !== undefined && uid !== process.getuid()) throw new Error(`${path} belongs to another user; PostgreSQL's socket needs it.`)
+  await chmod(path, 0o700)
+  return { path, remove: () => (path === own ? Promise.resolve() : rm(path, { recursive: true, force: true })) }
 }
 
 async function run(program: EmbeddedProgram, cluster: string, socket: SocketFolder, log: (message: string) => void): Promise<EmbeddedPostgres> {

@@ -1,6 +1,4 @@
 import { fileURLToPath } from 'node:url'
-import { drizzle } from 'drizzle-orm/node-postgres'
-import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
 import pg from 'pg'
 
@@ -28,10 +26,16 @@ export async function migrateSchema(connection: pg.ClientConfig): Promise<void> 
     if (applied.some((migration) => migration > newest)) {
       throw new Error('The database was migrated by a newer Holdfast than this one. Start that version, or restore a backup that is as old as this program.')
     }
-    if (!applied.includes(newest)) await migrate(drizzle(client), { migrationsFolder })
+    if (!applied.includes(newest)) await migrate(client)
   } finally {
     await client.end()
   }
+}
+
+/** Loaded only when there is something to apply: reading Drizzle in takes longer than the rest of a start. */
+async function migrate(client: pg.Client): Promise<void> {
+  const [{ drizzle }, migrator] = await Promise.all([import('drizzle-orm/node-postgres'), import('drizzle-orm/node-postgres/migrator')])
+  await migrator.migrate(drizzle(client), { migrationsFolder })
 }
 
 async function checkServer(client: pg.Client): Promise<void> {
