@@ -14,7 +14,7 @@ export default defineConfig({
       { extends: true, test: { name: 'unit', include: ['test/{unit,conformance}/**/*.test.ts'] } },
       { extends: true, test: { name: 's3', include: ['test/s3/**/*.test.ts'], globalSetup: ['test/support/shared.ts'] } },
       { extends: true, test: { name: 'faults', include: ['test/faults/**/*.test.ts'], testTimeout: 240_000 } },
-      { extends: true, test: { name: 'clients', include: ['test/clients/**/*.test.ts'], testTimeout: 600_000 } },
+      { extends: true, test: { name: 'clients', include: ['test/clients/**/*.test.ts'], testTimeout: 600_000, maxWorkers: 1 } },
     ],
   },
 })

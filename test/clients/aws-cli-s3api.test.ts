@@ -1,3 +1,4 @@
+import { CreateBucketCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -34,7 +35,7 @@ async function api(command: string, ...args: readonly string[]): Promise<Answer>
 
 async function makeBucket(purpose: string): Promise<string> {
   const bucket = bucketName(purpose)
-  await api('create-bucket', '--bucket', bucket)
+  await server.client.send(new CreateBucketCommand({ Bucket: bucket }))
   return bucket
 }
 
@@ -167,7 +168,8 @@ test('a multipart upload by hand: two parts, listed, completed, read back; anoth
 })
 
 test('buckets: list, head, location, delete, and what is refused', async () => {
-  const bucket = await makeBucket('basics')
+  const bucket = bucketName('basics')
+  await api('create-bucket', '--bucket', bucket)
   const listed = await api('list-buckets')
   expect((listed['Buckets'] as { Name: string }[]).map((each) => each.Name)).toContain(bucket)
   expect(listed).toHaveProperty('Owner.ID')
@@ -180,9 +182,8 @@ test('buckets: list, head, location, delete, and what is refused', async () => {
 
 test('delete-objects, and lists in pages', async () => {
   const bucket = await makeBucket('pages')
-  await writeFile(place.at('page'), 'x')
   const keys = ['001', '1e5', 'a&b', 'folder/one', 'folder/two', 'true', 'é 🎉']
-  for (const key of keys) await api('put-object', '--bucket', bucket, '--key', key, '--body', place.at('page'))
+  await Promise.all(keys.map((Key) => server.client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: Key }))))
   const listed = await api('list-objects-v2', '--bucket', bucket, '--page-size', '2')
   expect((listed['Contents'] as { Key: string }[]).map((each) => each.Key)).toEqual(keys)
   const old = await api('list-objects', '--bucket', bucket, '--page-size', '3', '--delimiter', '/')
@@ -194,7 +195,7 @@ test('delete-objects, and lists in pages', async () => {
   expect(await api('list-objects-v2', '--bucket', bucket)).not.toHaveProperty('Contents')
 })
 
-test('a presigned and a signed request with the wrong secret are refused alike', async () => {
+test('a wrong secret and an unknown access key are told apart', async () => {
   const wrong = tool(findTool('aws', 'awscli'), awsEnvironment(place, { accessKey: server.accessKey, secretKey: 'not-the-secret-key' }), ['--endpoint-url', server.endpoint, 's3api'])
   expect((await wrong(['list-buckets'], { status: 254 })).stderr).toContain('SignatureDoesNotMatch')
   const unknown = tool(findTool('aws', 'awscli'), awsEnvironment(place, { accessKey: 'AKIDOESNOTEXIST', secretKey: server.secretKey }), ['--endpoint-url', server.endpoint, 's3api'])

@@ -1,4 +1,4 @@
-import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { stat, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { TestServer } from '../support/server.ts'
@@ -110,18 +110,13 @@ test('ls --recursive shows 3,000 keys in order, rm --recursive deletes them, rb 
 })
 
 async function putAll(bucket: string, keys: readonly string[]): Promise<void> {
-  const client = new S3Client({
-    endpoint: server.endpoint, region: 'us-east-1', forcePathStyle: true,
-    credentials: { accessKeyId: server.accessKey, secretAccessKey: server.secretKey },
-  })
   const waiting = [...keys]
   const putNext = async (): Promise<void> => {
     for (let key = waiting.pop(); key !== undefined; key = waiting.pop()) {
-      await client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: key }))
+      await server.client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: key }))
     }
   }
   await Promise.all(Array.from({ length: 32 }, putNext))
-  client.destroy()
 }
 
 test('a presigned URL gives the object to curl, and refuses it when changed', async () => {

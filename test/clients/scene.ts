@@ -1,3 +1,5 @@
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
 import { startServer } from '../support/server.ts'
 import type { TestServer } from '../support/server.ts'
 import { makeWorkplace } from '../support/tools.ts'
@@ -11,7 +13,7 @@ export interface Scene {
   /** What a tool needs to address buckets by host name, below `namedEndpoint`. */
   readonly proxyEnv: Readonly<Record<string, string>>
   readonly namedEndpoint: string
-  /** Stops the server and removes both folders; throws when the server had an error of its own in its log or did not stop cleanly. */
+  /** Stops the server and removes both folders; throws when the server had an error of its own in its log, left temporary files or did not stop cleanly. */
   close(): Promise<void>
 }
 
@@ -28,11 +30,18 @@ export async function openScene(name: string): Promise<Scene> {
     async close() {
       await proxy.stop()
       const status = await server.stop()
+      const temporary = await filesBelow(path.join(server.dataDir, 'drive', 'tmp'))
       await server.remove()
       await place.remove()
       // Every tool retries what fails with 500, so an inner error would otherwise pass unseen.
       const errors = server.output().split('\n').filter((line) => line.includes('"level":"error"'))
       if (status !== 0 || errors.length > 0) throw new Error(`The server ended with status ${status}; errors in its log:\n${errors.join('\n')}`)
+      if (temporary.length > 0) throw new Error(`The server left temporary files behind: ${temporary.join(', ')}`)
     },
   }
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name))
 }

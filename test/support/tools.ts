@@ -60,9 +60,11 @@ export async function run(program: string, args: readonly string[], options: Run
 
 /**
  * The absolute path of a program: Debian's own before whatever else is on the PATH, because that is the version that people have.
- * Throws with the name of the Debian package when the program is missing; a client test is never skipped.
+ * Another version is tried by naming it: `HOLDFAST_TOOL_AWS=/opt/aws/bin/aws npm run test:clients`. Throws with the name of the Debian package when the program is missing; a client test is never skipped.
  */
 export function findTool(name: string, debianPackage: string = name): string {
+  const named = process.env[`HOLDFAST_TOOL_${name.toUpperCase()}`]
+  if (named !== undefined) return named
   const folders = ['/usr/bin', ...(process.env['PATH'] ?? '').split(path.delimiter)].filter((folder) => folder !== '')
   const found = folders.map((folder) => path.join(folder, name)).find(isExecutable)
   if (found === undefined) {
