@@ -66,8 +66,9 @@ export const operations: readonly Operation[] = [
   defaultDocument('GetBucketAccelerateConfiguration', 'GET bucket ?accelerate', 'AccelerateConfiguration', [], 's3:GetAccelerateConfiguration'),
   defaultDocument('GetBucketRequestPayment', 'GET bucket ?requestPayment', 'RequestPaymentConfiguration', [element('Payer', 'BucketOwner')]),
   defaultDocument('GetBucketAbac', 'GET bucket ?abac', 'AbacStatus', [element('Status', 'Disabled')]),
-  ...noneById('Analytics', 'analytics'), ...noneById('IntelligentTiering', 'intelligent-tiering'),
-  ...noneById('Inventory', 'inventory'), ...noneById('Metrics', 'metrics'),
+  ...noneById('Analytics', 'analytics', 'ListBucketAnalyticsConfigurationResult'),
+  ...noneById('IntelligentTiering', 'intelligent-tiering', 'ListBucketIntelligentTieringConfigurationsOutput'),
+  ...noneById('Inventory', 'inventory', 'ListInventoryConfigurationsResult'), ...noneById('Metrics', 'metrics', 'ListMetricsConfigurationsResult'),
 
   // Not yet: 501 by name
   notImplemented('PutBucketPolicy', 'PUT bucket ?policy'),

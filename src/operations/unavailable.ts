@@ -37,12 +37,15 @@ export function deletesNothing(name: string, route: string, action = `s3:${name}
   return bucketOperation({ name, route, action, body: 'none', input: () => null, run: async () => ({ status: 204 }) })
 }
 
-/** The settings that come by id, of which a bucket may have many: listing shows none, each id is unknown. */
-export function noneById(subject: string, param: string): readonly Operation[] {
+/**
+ * The settings that come by id, of which a bucket may have many: listing shows none, each id is unknown. `root` is the root
+ * element of the list, which the API reference names differently for each.
+ */
+export function noneById(subject: string, param: string, root: string): readonly Operation[] {
   const list = `ListBucket${subject}Configurations`
   const action = `s3:Get${subject}Configuration`
   return [
-    defaultDocument(list, `GET bucket ?${param}`, `${list}Result`, [element('IsTruncated', false)], action),
+    defaultDocument(list, `GET bucket ?${param}`, root, [element('IsTruncated', false)], action),
     unset(`GetBucket${subject}Configuration`, `GET bucket ?${param}&id`, 'NoSuchConfiguration', action),
     unset(`DeleteBucket${subject}Configuration`, `DELETE bucket ?${param}`, 'NoSuchConfiguration', `s3:Put${subject}Configuration`),
     notImplemented(`PutBucket${subject}Configuration`, `PUT bucket ?${param}`, `s3:Put${subject}Configuration`),
