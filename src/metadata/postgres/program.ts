@@ -62,7 +62,8 @@ async function linkLibraries(native: string, dataDir: string): Promise<Record<st
       throw new Error(`Cannot make the library links of the embedded PostgreSQL in ${folder}. ${useAnother}`)
     }
   }
-  return { [process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH']: folder }
+  // A library that was found through a link looks for its own needs beside the link: the package's folder has to be named as well.
+  return { [process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH']: `${folder}:${join(native, 'lib')}` }
 }
 
 /** False when the folder cannot be written. A link that is there already, perhaps made by another start just now, is fine. */
