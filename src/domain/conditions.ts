@@ -27,6 +27,9 @@ export type ReadOutcome = 'ok' | 'not-modified' | 'precondition-failed'
 const matches = (list: EtagList, etag: string): boolean => list === '*' || list.includes(etag)
 const seconds = (ms: number): number => Math.floor(ms / 1000)
 
+/** If-None-Match alone is compared weakly (RFC 9110, 13.1.2): a proxy that compressed the answer has marked its ETag as weak. */
+const withoutWeakMark = (tag: string): string => /^W\/"(.*)"$/.exec(tag)?.[1] ?? tag
+
 /**
  * RFC 9110, 13.2.2: If-Match, else If-Unmodified-Since; then If-None-Match, else If-Modified-Since. A header that is
  * shadowed by a stronger one is not looked at.
@@ -38,11 +41,21 @@ export function evaluateRead(conditions: ReadConditions, current: Validators): R
     return 'precondition-failed'
   }
   if (conditions.ifNoneMatch !== undefined) {
-    if (matches(conditions.ifNoneMatch, current.etag)) return 'not-modified'
+    const list = conditions.ifNoneMatch
+    if (matches(list === '*' ? list : list.map(withoutWeakMark), current.etag)) return 'not-modified'
   } else if (conditions.ifModifiedSince !== undefined && seconds(current.lastModified) <= seconds(conditions.ifModifiedSince)) {
     return 'not-modified'
   }
   return 'ok'
+}
+
+/**
+ * If-Range: whether the Range of a read still means this object; a client that resumes a download gets the whole object when it
+ * has changed. An ETag is compared strongly, a time exactly (RFC 9110, 13.1.5).
+ */
+export function rangeHolds(ifRange: { readonly etag: string } | { readonly lastModified: number } | undefined, current: Validators): boolean {
+  if (ifRange === undefined) return true
+  return 'etag' in ifRange ? ifRange.etag === current.etag : seconds(ifRange.lastModified) === seconds(current.lastModified)
 }
 
 /** The x-amz-copy-source-if-* headers follow the same order, but every failure is 412. Source: CopyObject's API reference. */

@@ -32,6 +32,9 @@ describe('reads', () => {
     [{ 'if-none-match': etag }, 304],
     [{ 'if-none-match': '*' }, 304],
     [{ 'if-none-match': `"a", ${etag}` }, 304],
+    // Weak comparison is for If-None-Match alone (RFC 9110, 13.1.1 and 13.1.2).
+    [{ 'if-none-match': `W/${etag}` }, 304],
+    [{ 'if-match': `W/${etag}` }, 412],
     [{ 'if-modified-since': past }, 200],
     [{ 'if-modified-since': future }, 304],
     [{ 'if-unmodified-since': future }, 200],
@@ -105,6 +108,11 @@ describe('puts', () => {
     expect((await send('GET', 'old')).text).toBe('hello')
     expect((await send('PUT', 'old', { body: 'x', headers: { 'if-match': etag } })).status).toBe(200)
     expect(outcome(await send('PUT', 'old', { body: 'y', headers: { 'if-match': etag } }))).toBe('412 PreconditionFailed')
+    expect((await send('GET', 'old')).text).toBe('x')
+  })
+
+  test('an ETag is known without its quotes too', async () => {
+    expect((await send('PUT', 'old', { body: 'x', headers: { 'if-match': etag.slice(1, -1) } })).status).toBe(200)
     expect((await send('GET', 'old')).text).toBe('x')
   })
 

@@ -247,6 +247,22 @@ describe('versions', () => {
   })
 })
 
+test('while the source is overwritten and deleted, a copy has one of its states, whole', async () => {
+  const bodies = ['a', 'b', 'c'].map((letter) => letter.repeat(150_000))
+  await send('PUT', 'busy', { body: bodies[0] ?? '' })
+  const writes = Promise.all(Array.from({ length: 24 }, (_, i) => (i % 6 === 5 ? send('DELETE', 'busy') : send('PUT', 'busy', { body: bodies[i % 3] ?? '' }))))
+  const copies = await Promise.all(Array.from({ length: 24 }, (_, i) => copy(`busy-${i}`, {}, `${bucket}/busy`)))
+  await writes
+  await send('DELETE', 'busy')
+  for (const [i, answer] of copies.entries()) {
+    expect(outcome(answer)).toBeOneOf(['200', '404 NoSuchKey'])
+    if (answer.status !== 200) continue
+    const got = await send('GET', `busy-${i}`)
+    expect(bodies).toContain(got.text)
+    expect(got.headers['etag']).toBe(xmlText(answer.text, 'ETag'))
+  }
+})
+
 test('x-amz-checksum-algorithm computes another checksum for the copy', async () => {
   const answer = await copy('sum', { 'x-amz-checksum-algorithm': 'SHA256' })
   expect(xmlText(answer.text, 'ChecksumSHA256')).toBe('LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=')

@@ -150,6 +150,13 @@ test('with versioning a delete makes a marker, and a version id removes that ver
   expect((await signedRequest({ server, path: `/${versioned}?versions&prefix=v` })).text).not.toContain('<VersionId>')
 })
 
+test('VersionId null in a bucket without versioning deletes the object', async () => {
+  await send('PUT', 'null', { body: 'x' })
+  const answer = await client.send(new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects: [{ Key: 'null', VersionId: 'null' }] } }))
+  expect(answer.Deleted).toEqual([{ Key: 'null', VersionId: 'null' }])
+  expect(outcome(await send('GET', 'null'))).toBe('404 NoSuchKey')
+})
+
 test('a version id that no version can have is an error of its key alone', async () => {
   await signedRequest({ server, method: 'PUT', path: `/${versioned}/kept`, body: 'x' })
   const answer = await client.send(new DeleteObjectsCommand({ Bucket: versioned, Delete: { Objects: [{ Key: 'kept', VersionId: 'nonsense' }, { Key: 'other' }] } }))

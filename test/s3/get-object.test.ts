@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { GetObjectCommand } from '@aws-sdk/client-s3'
+import { CompleteMultipartUploadCommand, CreateMultipartUploadCommand, GetObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { signedRequest, xmlText } from '../support/raw.ts'
@@ -96,6 +96,17 @@ describe('ranges', () => {
     }), { numRuns: 40 })
   })
 
+  test('If-Range: the range holds for the object that the client knows, else it gets the whole one', async () => {
+    const { headers } = await send('HEAD', 'digits')
+    const read = async (ifRange: string): Promise<string> => {
+      const got = await send('GET', 'digits', { headers: { 'range': 'bytes=8-', 'if-range': ifRange } })
+      return `${got.status} ${got.text}`
+    }
+    expect(await read(headers['etag'] ?? '')).toBe('206 89')
+    expect(await read(headers['last-modified'] ?? '')).toBe('206 89')
+    for (const other of ['"other"', `W/${headers['etag']}`, 'Sat, 01 Jan 2000 00:00:00 GMT', 'Fri, 01 Jan 2100 00:00:00 GMT', 'x']) expect(await read(other)).toBe('200 0123456789')
+  })
+
   test('a range does not break a condition: If-Match is looked at first', async () => {
     expect(outcome(await send('GET', 'digits', { headers: { 'range': 'bytes=50-', 'if-match': '"other"' } }))).toBe('412 PreconditionFailed')
     expect((await send('GET', 'digits', { headers: { 'range': 'bytes=0-1', 'if-none-match': '"781e5e245d69b566979b86e28d23f2c7"' } })).status).toBe(304)
@@ -146,6 +157,13 @@ describe('response header overrides', () => {
     expect((await send('GET', `digits?${query}`, { headers: { range: 'bytes=1-2' } })).headers).toMatchObject(expected)
   })
 
+  test('may have any text', async () => {
+    const disposition = 'attachment; filename="größe 日本.txt"'
+    const got = await send('GET', `digits?response-content-disposition=${encodeURIComponent(disposition)}`, { sign: 'presigned' })
+    expect(got.status).toBe(200)
+    expect(Buffer.from(got.headers['content-disposition'] ?? '', 'latin1').toString('utf8')).toBe(disposition)
+  })
+
   test('of an anonymous request are refused', async () => {
     const got = await send('GET', `digits?${query}`, { sign: 'none' })
     expect([400, 403]).toContain(got.status)
@@ -156,6 +174,51 @@ describe('response header overrides', () => {
     const got = await send('GET', 'digits?response-content-type=a%0D%0Ax-evil%3A%201')
     expect(got.status).toBe(400)
     expect(got.headers).not.toHaveProperty('x-evil')
+  })
+})
+
+describe('an object that was uploaded in parts', () => {
+  const parts = [randomBytes(5 * 1024 ** 2), randomBytes(5 * 1024 ** 2 + 7), Buffer.from('the rest')]
+  const whole = Buffer.concat(parts)
+
+  beforeAll(async () => {
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: 'parts' }))
+    // Gaps in the numbers do not count: the parts of the object are 1, 2 and 3.
+    const Parts = await Promise.all(parts.map(async (Body, index) => {
+      const PartNumber = 1 + index * 10
+      const { ETag } = await client.send(new UploadPartCommand({ Bucket: bucket, Key: 'parts', UploadId, PartNumber, Body }))
+      return { PartNumber, ETag }
+    }))
+    await client.send(new CompleteMultipartUploadCommand({ Bucket: bucket, Key: 'parts', UploadId, MultipartUpload: { Parts } }))
+  })
+
+  test('is read whole, by ranges over its parts, and by part with the count of them', async () => {
+    const got = await send('GET', 'parts')
+    expect(Buffer.compare(got.body, whole)).toBe(0)
+    expect(got.headers['etag']).toMatch(/^"[0-9a-f]{32}-3"$/)
+    expect(got.headers).not.toHaveProperty('x-amz-mp-parts-count')
+    for (const [start, end] of [[0, 9], [5 * 1024 ** 2 - 5, 5 * 1024 ** 2 + 4], [100, whole.length - 2], [whole.length - 10, whole.length - 1]] as const) {
+      expect(Buffer.compare((await send('GET', 'parts', { headers: { range: `bytes=${start}-${end}` } })).body, whole.subarray(start, end + 1))).toBe(0)
+    }
+    let at = 0
+    for (const [index, part] of parts.entries()) {
+      for (const method of ['GET', 'HEAD']) {
+        const read = await send(method, `parts?partNumber=${index + 1}`)
+        expect(read.status).toBe(206)
+        expect(read.headers).toMatchObject({
+          'content-range': `bytes ${at}-${at + part.length - 1}/${whole.length}`, 'content-length': String(part.length), 'x-amz-mp-parts-count': '3', 'etag': got.headers['etag'],
+        })
+        if (method === 'GET') expect(Buffer.compare(read.body, part)).toBe(0)
+      }
+      at += part.length
+    }
+    expect(outcome(await send('GET', 'parts?partNumber=4'))).toBe('416 InvalidPartNumber')
+  })
+
+  test('is copied with its bytes', async () => {
+    expect((await send('PUT', 'parts-copy', { headers: { 'x-amz-copy-source': `${bucket}/parts` } })).status).toBe(200)
+    await send('DELETE', 'parts')
+    expect(Buffer.compare((await send('GET', 'parts-copy')).body, whole)).toBe(0)
   })
 })
 

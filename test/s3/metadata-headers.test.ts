@@ -1,6 +1,6 @@
 import { CreateMultipartUploadCommand, GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { xmlText } from '../support/raw.ts'
+import { rawSocket, signRequest, xmlText } from '../support/raw.ts'
 import { bucketSender, newBucket, outcome, s3Client } from '../support/s3.ts'
 import { sharedServer } from '../support/server.ts'
 
@@ -93,6 +93,13 @@ describe('user metadata', () => {
   ])('beyond ASCII, sent %s, is text that comes back as an encoded word', async (_what, sent, text) => {
     await send('PUT', 'words', { body: 'x', headers: { 'x-amz-meta-text': sent } })
     expect((await send('HEAD', 'words')).headers['x-amz-meta-text']).toBe(word(text))
+  })
+
+  test('in several headers of one name is one value, joined by commas', async () => {
+    const { path, headers } = signRequest({ server, method: 'PUT', path: `/${bucket}/twice`, body: 'x', headers: { 'x-amz-meta-list': 'a,b' } })
+    const lines = Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => (name === 'x-amz-meta-list' ? `${name}: a\r\n${name}: b\r\n` : `${name}: ${value}\r\n`))
+    expect((await rawSocket(server, `PUT ${path} HTTP/1.1\r\n${lines.join('')}\r\nx`)).text).toMatch(/^HTTP\/1\.1 200 /)
+    expect((await send('HEAD', 'twice')).headers['x-amz-meta-list']).toBe('a,b')
   })
 
   test('that the SDK sends comes back to the SDK', async () => {

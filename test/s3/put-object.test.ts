@@ -1,4 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { beforeAll, expect, test } from 'vitest'
 import { signedRequest, xmlText } from '../support/raw.ts'
@@ -133,6 +135,8 @@ test('x-amz-expected-bucket-owner: the own account passes, another answers 403 A
   const other = await send('PUT', 'owner', { body: 'x', headers: { 'x-amz-expected-bucket-owner': '999988887777' } })
   expect(outcome(other)).toBe('403 AccessDenied')
   expect(outcome(await send('GET', 'owner'))).toBe('404 NoSuchKey')
+  const { id } = JSON.parse(await readFile(path.join(server.dataDir, 'keys', 'root-account.json'), 'utf8')) as { id: string }
+  expect((await send('PUT', 'owner', { body: 'x', headers: { 'x-amz-expected-bucket-owner': id } })).status).toBe(200)
 })
 
 test('many puts of one key at once end with one of them, whole', async () => {

@@ -1,10 +1,10 @@
 import type { BlobReader } from '../../blobs/blobs.ts'
-import { evaluateRead } from '../../domain/conditions.ts'
+import { evaluateRead, rangeHolds } from '../../domain/conditions.ts'
 import { S3Error } from '../../domain/errors.ts'
 import { partNumberMax } from '../../domain/limits.ts'
 import type { Bucket, ObjectVersion } from '../../domain/model.ts'
 import { parseRange } from '../../domain/ranges.ts'
-import { objectHeaders, readConditions, type ReadConditions } from '../../protocol/headers.ts'
+import { entityTag, objectHeaders, parseHttpDate, readConditions, type ReadConditions } from '../../protocol/headers.ts'
 import type { Reply } from '../../protocol/request.ts'
 import { integerParam, versionIdParam } from '../inputs.ts'
 import { bucketOperation, type BucketContext, type OperationRequest } from '../operation.ts'
@@ -14,6 +14,7 @@ interface ReadInput {
   readonly key: string
   readonly versionId: string | undefined
   readonly range: string | undefined
+  readonly ifRange: Parameters<typeof rangeHolds>[0]
   readonly partNumber: number | undefined
   readonly conditions: ReadConditions
   readonly checksumMode: boolean
@@ -56,11 +57,18 @@ function readInput(request: OperationRequest): ReadInput {
     key: request.key,
     versionId: versionIdParam(request),
     range,
+    ifRange: ifRangeOf(request.http.headers.get('if-range')),
     partNumber,
     conditions: readConditions(request.http.headers),
     checksumMode: request.http.headers.get('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED',
     overrides: responseOverrides(request),
   }
+}
+
+function ifRangeOf(header: string | undefined): ReadInput['ifRange'] {
+  if (header === undefined) return undefined
+  const lastModified = parseHttpDate(header)
+  return lastModified === undefined ? { etag: entityTag(header) } : { lastModified }
 }
 
 const overridable = ['content-type', 'content-language', 'expires', 'cache-control', 'content-disposition', 'content-encoding'] as const
@@ -108,7 +116,7 @@ function checkConditions(conditions: ReadConditions, version: ObjectVersion, buc
 
 function selected(input: ReadInput, version: ObjectVersion): Selection {
   if (input.partNumber !== undefined) return partSelection(input.partNumber, version)
-  if (input.range === undefined) return { start: 0, end: version.size, partial: false }
+  if (input.range === undefined || !rangeHolds(input.ifRange, version)) return { start: 0, end: version.size, partial: false }
   const range = parseRange(input.range, version.size)
   if (range === 'whole') return { start: 0, end: version.size, partial: false }
   if (range === 'unsatisfiable') {
