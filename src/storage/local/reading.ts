@@ -1,4 +1,4 @@
-import { close, fstat, open, read } from 'node:fs'
+import { close, fstat, open, read, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { blockBytes } from '../../domain/limits.ts'
@@ -85,10 +85,36 @@ export async function readBlock(file: BlobFile, index: number, buffer: Uint8Arra
   return bytes
 }
 
+/**
+ * A record in the page cache is read in a few microseconds; to hand the read to another thread costs more than that. So records are
+ * read in place while this is quick. Two in a row that were not, because the disk was asked (one alone may be the scheduler's doing),
+ * send the following ones to the threads, for a hundred times as long as they took: the event loop waits for the disk no more than
+ * one part in a hundred.
+ */
+const quickReadMs = 0.05
+const quickReadBytesMax = 256 * 1024
+const cautionTimes = 100
+const cautionMsMax = 60_000
+let lastSlowMs = 0
+let cautiousUntil = 0
+
+/** How many bytes were read in place; 0 when they have to be read by another thread. */
+function readQuickly(fd: number, target: Uint8Array, at: number): number {
+  const before = performance.now()
+  if (target.length > quickReadBytesMax || before < cautiousUntil) return 0
+  const got = readSync(fd, target, 0, target.length, at)
+  const tookMs = performance.now() - before
+  const slow = tookMs > quickReadMs
+  if (slow && lastSlowMs > 0) cautiousUntil = before + Math.min((lastSlowMs + tookMs) * cautionTimes, cautionMsMax)
+  lastSlowMs = slow ? tookMs : 0
+  return got
+}
+
 /** Reads and verifies the record of `blob` at offset `at` of a segment with one pread. Throws RotError. */
 export async function readRecord(fd: number, at: number, blob: string, length: number): Promise<Uint8Array> {
   const bytes = Buffer.allocUnsafe(recordHeaderBytes + length)
-  const got = await readFully(fd, bytes, at)
+  const quick = readQuickly(fd, bytes, at)
+  const got = quick === bytes.length ? quick : await readFully(fd, bytes, at)
   const body = got < bytes.length ? null : recordBody(bytes, blob, length)
   if (body === null) throw new RotError(`record of blob ${blob} at ${at} is damaged or missing`)
   return body
