@@ -47,6 +47,8 @@ export function makeDataFolder(dir: string | null): DataFolder {
 
 export interface HoldfastOptions {
   readonly dataDir: string
+  /** Another checkout than this one. */
+  readonly checkout?: string
   /** Arguments for Node, before the program. */
   readonly nodeArgs?: readonly string[]
   /** Runs the server inside another program (clinic); its arguments come before Node's. */
@@ -55,12 +57,12 @@ export interface HoldfastOptions {
 }
 
 /** Starts the server of this checkout and waits until it answers. Rejects with what it printed when it ends before that. */
-export async function startHoldfast({ dataDir, nodeArgs = [], wrapper = [], env = {} }: HoldfastOptions): Promise<Server> {
+export async function startHoldfast({ dataDir, checkout = root, nodeArgs = [], wrapper = [], env = {} }: HoldfastOptions): Promise<Server> {
   const host = '127.0.0.1'
   const [port, controlPort] = [await freePort(), await freePort()]
   const keys = { accessKeyId: 'HOLDFASTPERF', secretAccessKey: randomBytes(24).toString('base64url') }
   const signer = createSigner({ host: `${host}:${port}`, region: 'us-east-1', ...keys })
-  const [command = process.execPath, ...args] = [...wrapper, process.execPath, ...nodeArgs, path.join(root, 'src', 'main.ts')]
+  const [command = process.execPath, ...args] = [...wrapper, process.execPath, ...nodeArgs, path.join(checkout, 'src', 'main.ts')]
   const startedAt = performance.now()
   const child = spawn(command, args, {
     cwd: outDir,
