@@ -36,6 +36,12 @@ export interface TestServer extends ServerAddress {
   stop(): Promise<number | null>
   /** SIGKILL to the server and its PostgreSQL at once, as a loss of power would. */
   kill9(): Promise<void>
+  /** SIGKILL to the server alone: its PostgreSQL is left behind without a parent. */
+  killServer(): Promise<void>
+  /** SIGKILL to the embedded PostgreSQL alone. */
+  killPostgres(): Promise<void>
+  /** Resolves with the exit code when the server has ended, by whatever cause. */
+  exited(): Promise<number | null>
   /** Starts again on the same data folder and the same ports, after `stop` or `kill9`. */
   restart(env?: Readonly<Record<string, string>>): Promise<void>
   /** Stops when it runs, and removes the data folder. */
@@ -84,6 +90,15 @@ export async function startServer({ env = {}, dataDir: given }: StartOptions = {
       if (postmaster !== null) killGroup(postmaster)
       await running.exited
     },
+    async killServer() {
+      running.child.kill('SIGKILL')
+      await running.exited
+    },
+    async killPostgres() {
+      const postmaster = await postmasterPid(dataDir)
+      if (postmaster !== null) killGroup(postmaster)
+    },
+    exited: () => running.exited,
     async restart(more = {}) {
       running = await launch({ ...defaults, ...env, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...more }, chunks)
     },
