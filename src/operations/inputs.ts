@@ -38,6 +38,19 @@ export function checkedVersionId(text: string): string {
   return text
 }
 
+/**
+ * A new object is never a version or a part that the client names: a request that does so meant another operation, and its body
+ * must not become the object. Throws InvalidArgument.
+ */
+export function refuseVersionAndPart(request: OperationRequest): void {
+  const { query, rawQuery } = request.http
+  if (rawQuery === '') return
+  const versionId = query.get('versionId')
+  if (versionId !== undefined) throw invalidArgument('versionId', versionId, 'This operation does not accept a version-id.')
+  const partNumber = query.get('partNumber')
+  if (partNumber !== undefined) throw invalidArgument('partNumber', partNumber, 'This operation does not accept a part number without an upload id.')
+}
+
 /** url or nothing. */
 export function encodingTypeParam(request: OperationRequest): 'url' | undefined {
   const text = request.http.query.get('encoding-type')

@@ -103,6 +103,12 @@ describe('onto itself', () => {
     expect(outcome(await copy('self', {}, `${bucket}/self`))).toBe('400 InvalidRequest')
   })
 
+  test('with a storage class it is a change, though it is the same class', async () => {
+    await copy('self')
+    expect((await copy('self', { 'x-amz-storage-class': 'STANDARD' }, `${bucket}/self`)).status).toBe(200)
+    expect((await send('GET', 'self')).headers['x-amz-meta-color']).toBe('red')
+  })
+
   test('with new metadata it changes the metadata and keeps the bytes', async () => {
     await copy('self')
     expect((await copy('self', { 'x-amz-metadata-directive': 'REPLACE', 'x-amz-meta-color': 'blue', 'content-type': 'text/css' }, `${bucket}/self`)).status).toBe(200)

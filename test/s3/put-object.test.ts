@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { beforeAll, expect, test } from 'vitest'
 import { signedRequest, xmlText } from '../support/raw.ts'
@@ -158,6 +159,21 @@ test('a declared length above 5 GiB answers 400 EntityTooLarge before any byte i
   const put = await send('PUT', 'huge', { headers: { 'content-length': String(5 * 1024 ** 3 + 1), 'expect': '100-continue', 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' } })
   expect(outcome(put)).toBe('400 EntityTooLarge')
   expect(xmlText(put.text, 'MaxSizeAllowed')).toBe(String(5 * 1024 ** 3))
+})
+
+test.each(['versionId=null', 'versionId=x', 'partNumber=1'])('?%s is no part of a put: 400 InvalidArgument, and the object stays as it was', async (query) => {
+  await send('PUT', 'named', { body: 'old' })
+  expect(outcome(await send('PUT', `named?${query}`, { body: 'new' }))).toBe('400 InvalidArgument')
+  expect((await send('GET', 'named')).text).toBe('old')
+})
+
+test('the SDK sends a stream of known length as signed or trailed chunks, and its bytes come back', async () => {
+  const body = randomBytes(3_000_000)
+  const pieces = Array.from({ length: 30 }, (_, i) => body.subarray(i * 100_000, (i + 1) * 100_000))
+  await client.send(new PutObjectCommand({ Bucket: bucket, Key: 'stream', Body: Readable.from(pieces), ContentLength: body.length }))
+  const got = await send('GET', 'stream')
+  expect(Buffer.compare(got.body, body)).toBe(0)
+  expect(got.headers).not.toHaveProperty('content-encoding')
 })
 
 test('the SDK reports an error of the server by its code', async () => {

@@ -5,7 +5,7 @@ import { checksumElements, copyChecksumAlgorithm, isoDate, objectMetadata, parse
 import type { Headers } from '../../protocol/request.ts'
 import { element, renderXml } from '../../protocol/xml.ts'
 import { parseCopySource, withSource, type CopySource } from '../copy-source.ts'
-import { invalidArgument, refusal, versionIdHeader } from '../inputs.ts'
+import { invalidArgument, refusal, refuseVersionAndPart, versionIdHeader } from '../inputs.ts'
 import { bucketOperation, type BucketContext, type OperationRequest } from '../operation.ts'
 
 interface CopyInput {
@@ -15,6 +15,8 @@ interface CopyInput {
   readonly metadata: ObjectMetadata | null
   readonly tags: readonly Tag[] | null
   readonly redirect: string | undefined
+  /** The storage class was given: that it is the same one does not matter, as S3 has it. */
+  readonly namesClass: boolean
   readonly algorithm: ChecksumAlgorithm | null
   readonly when: ReturnType<typeof writeConditions>
 }
@@ -25,6 +27,7 @@ export const copyObject = bucketOperation({
   input(request: OperationRequest): CopyInput {
     const { headers } = request.http
     refuseUnsupported(headers)
+    refuseVersionAndPart(request)
     const replacesMetadata = directive(headers, 'x-amz-metadata-directive') === 'REPLACE'
     const replacesTags = directive(headers, 'x-amz-tagging-directive') === 'REPLACE'
     return {
@@ -32,7 +35,7 @@ export const copyObject = bucketOperation({
       metadata: replacesMetadata ? objectMetadata(headers) : null,
       tags: replacesTags ? parseTaggingHeader(headers.get('x-amz-tagging')) : null,
       redirect: headers.get('x-amz-website-redirect-location'),
-      algorithm: copyChecksumAlgorithm(headers), when: writeConditions(headers),
+      namesClass: headers.has('x-amz-storage-class'), algorithm: copyChecksumAlgorithm(headers), when: writeConditions(headers),
     }
   },
   run: (input, context) => withSource(input.source, context, (opened) => copy(input, opened.version, opened.bucket, context)),
@@ -77,7 +80,8 @@ function checkCopy(input: CopyInput, source: ObjectVersion, sameBucket: boolean)
     throw new S3Error('InvalidRequest', `The specified copy source is larger than the maximum allowable size for a copy source: ${copyBytesMax}`)
   }
   const ontoItself = sameBucket && source.key === input.key && source.isLatest
-  if (ontoItself && input.metadata === null && input.tags === null && input.redirect === undefined && input.algorithm === null) {
+  const changes = input.metadata !== null || input.tags !== null || input.redirect !== undefined || input.namesClass || input.algorithm !== null
+  if (ontoItself && !changes) {
     throw new S3Error('InvalidRequest', "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, "
       + 'storage class, website redirect location or encryption attributes.')
   }

@@ -1,7 +1,6 @@
-import { S3Error } from '../../domain/errors.ts'
 import { putBytesMax } from '../../domain/limits.ts'
 import { checksumHeaders, expectedDigests, objectMetadata, parseTaggingHeader, refuseUnsupported, writeConditions } from '../../protocol/headers.ts'
-import { refusal, versionIdHeader } from '../inputs.ts'
+import { refusal, refuseVersionAndPart, versionIdHeader } from '../inputs.ts'
 import { bucketOperation, type OperationRequest } from '../operation.ts'
 import { declaredLength, digestAlgorithm } from './body.ts'
 
@@ -10,10 +9,11 @@ export const putObject = bucketOperation({
   input(request: OperationRequest) {
     const { headers } = request.http
     refuseUnsupported(headers)
+    refuseVersionAndPart(request)
     const expect = expectedDigests(headers)
     return {
       key: request.key, metadata: objectMetadata(headers), tags: parseTaggingHeader(headers.get('x-amz-tagging')),
-      when: writeConditions(headers), expect, algorithm: digestAlgorithm(expect), 
+      when: writeConditions(headers), expect, algorithm: digestAlgorithm(expect),
     }
   },
   async run(input, context) {
