@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { noise } from '../support/tools.ts'
 
@@ -43,12 +43,18 @@ export const oddNames: readonly string[] = [
 /** Sizes around the borders that matter: nothing, one byte, the packed and the large way of storing, more than one block. */
 const sizes: readonly number[] = [1, 11, 4096, 65_537, 131_072, 131_073, 300_000, 1_048_576, 1_048_577]
 
-/** Writes a tree of odd names below `folder`; the same content every time. `names` default to all of them. */
+const longAgo = new Date('2021-02-03T04:05:06Z')
+
+/**
+ * Writes a tree of odd names below `folder`; the same content every time. `names` default to all of them. The files look old: S3 tells
+ * times in whole seconds, and a tool that compares them would send a file again that was changed in the second of its upload.
+ */
 export async function writeOddTree(folder: string, names: readonly string[] = oddNames): Promise<void> {
   for (const [index, name] of names.entries()) {
     const file = path.join(folder, name)
     const bytes = name.includes('empty') ? 0 : sizes[index % sizes.length] ?? 1
     await mkdir(path.dirname(file), { recursive: true })
     await writeFile(file, Buffer.concat([...noise(bytes, name)]))
+    await utimes(file, longAgo, longAgo)
   }
 }

@@ -17,8 +17,8 @@ export interface RunOptions {
   readonly cwd?: string
   /** Text for standard input; without it, standard input is empty. */
   readonly input?: string
-  /** The exit status that is expected; 'any' leaves the judgement to the caller. Default 0. */
-  readonly status?: number | 'any'
+  /** The exit status that is expected, or several; 'any' leaves the judgement to the caller. Default 0. */
+  readonly status?: number | readonly number[] | 'any'
   /** Milliseconds until the command is killed. */
   readonly timeoutMs?: number
 }
@@ -52,7 +52,7 @@ export async function run(program: string, args: readonly string[], options: Run
   }).finally(() => clearTimeout(timer))
   const ran = { status, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }
   const expected = options.status ?? 0
-  if (expected !== 'any' && status !== expected) {
+  if (expected !== 'any' && ![expected].flat().includes(status)) {
     throw new Error(`${[program, ...args].join(' ')}\nexit status ${status}, expected ${expected}\n${ran.stderr.slice(-6000)}\n${ran.stdout.slice(-6000)}`)
   }
   return ran
