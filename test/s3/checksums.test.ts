@@ -55,7 +55,7 @@ describe.each(names)('%s in a header', (name) => {
     expect(outcome(await send('GET', `large-${name}`))).toBe('404 NoSuchKey')
   })
 
-  test.each(['', 'AAA', 'not base64 at all!', 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'])('that is no digest (%j) answers 400 InvalidRequest', async (value) => {
+  test.each(['', 'AAA', 'not base64 at all!', 'A'.repeat(52)])('that is no digest (%j) answers 400 InvalidRequest', async (value) => {
     expect(outcome(await send('PUT', `malformed-${name}`, { body: text, headers: { [header]: value } }))).toBe('400 InvalidRequest')
   })
 })
@@ -67,7 +67,8 @@ function putWithTrailer(key: string, trailerName: string, trailerLines: string, 
   return send('PUT', key, {
     body: framed,
     headers: {
-      'x-amz-content-sha256': 'STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'content-encoding': 'aws-chunked', 'x-amz-decoded-content-length': String(bytes.length), 'x-amz-trailer': trailerName,
+      'x-amz-content-sha256': 'STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'content-encoding': 'aws-chunked',
+      'x-amz-decoded-content-length': String(bytes.length), 'x-amz-trailer': trailerName,
     },
   })
 }
@@ -126,10 +127,12 @@ test('a body without any checksum gets a CRC64NVME of the whole object', async (
 
 test('Content-MD5 beside a checksum: both are verified', async () => {
   const md5 = createHash('md5').update(text).digest('base64')
-  expect((await send('PUT', 'both', { body: text, headers: { 'content-md5': md5, 'x-amz-checksum-crc32': digests['crc32'] ?? '' } })).status).toBe(200)
-  expect(outcome(await send('PUT', 'both-2', { body: text, headers: { 'content-md5': md5, 'x-amz-checksum-crc32': wrong['crc32'] ?? '' } }))).toBe('400 BadDigest')
   const wrongMd5 = createHash('md5').update('x').digest('base64')
-  expect(outcome(await send('PUT', 'both-2', { body: text, headers: { 'content-md5': wrongMd5, 'x-amz-checksum-crc32': digests['crc32'] ?? '' } }))).toBe('400 BadDigest')
+  const put = async (key: string, contentMd5: string, crc32: string | undefined): Promise<string> =>
+    outcome(await send('PUT', key, { body: text, headers: { 'content-md5': contentMd5, 'x-amz-checksum-crc32': crc32 ?? '' } }))
+  expect(await put('both', md5, digests['crc32'])).toBe('200')
+  expect(await put('both-2', md5, wrong['crc32'])).toBe('400 BadDigest')
+  expect(await put('both-2', wrongMd5, digests['crc32'])).toBe('400 BadDigest')
   expect(outcome(await send('GET', 'both-2'))).toBe('404 NoSuchKey')
 })
 
@@ -145,7 +148,8 @@ test('listings name algorithm and type', async () => {
   expect([xmlText(list.text, 'ChecksumAlgorithm'), xmlText(list.text, 'ChecksumType')]).toEqual(['SHA1', 'FULL_OBJECT'])
 })
 
-test.each([ChecksumAlgorithm.CRC32, ChecksumAlgorithm.CRC32C, ChecksumAlgorithm.SHA1, ChecksumAlgorithm.SHA256])('the SDK uploads with %s and verifies what it downloads', async (algorithm) => {
+const ofTheSdk = [ChecksumAlgorithm.CRC32, ChecksumAlgorithm.CRC32C, ChecksumAlgorithm.SHA1, ChecksumAlgorithm.SHA256]
+test.each(ofTheSdk)('the SDK uploads with %s and verifies what it downloads', async (algorithm) => {
   const Key = `sdk-${algorithm}`
   const put = await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: text, ChecksumAlgorithm: algorithm }))
   expect(put[`Checksum${algorithm}`]).toBe(digests[algorithm.toLowerCase()])

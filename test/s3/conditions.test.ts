@@ -130,7 +130,8 @@ describe('puts', () => {
 
   test('of twenty that may only create, one does, for small and large bodies', async () => {
     for (const size of [10, 300_000]) {
-      const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => send('PUT', `create-${size}`, { body: Buffer.alloc(size, 65 + i), headers: { 'if-none-match': '*' } })))
+      const create = (i: number) => send('PUT', `create-${size}`, { body: Buffer.alloc(size, 65 + i), headers: { 'if-none-match': '*' } })
+      const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => create(i)))
       const made = answers.flatMap((answer, i) => (answer.status === 200 ? [i] : []))
       expect(made).toHaveLength(1)
       expect(answers.filter((answer) => answer.status !== 200).every((answer) => answer.status === 412 || answer.status === 409)).toBe(true)
@@ -161,7 +162,8 @@ describe('puts', () => {
   })
 
   test('the SDK reports the failed condition', async () => {
-    expect(await failure(client.send(new PutObjectCommand({ Bucket: bucket, Key: 'old', Body: 'x', IfNoneMatch: '*' })))).toMatchObject({ code: 'PreconditionFailed', status: 412 })
+    const put = new PutObjectCommand({ Bucket: bucket, Key: 'old', Body: 'x', IfNoneMatch: '*' })
+    expect(await failure(client.send(put))).toMatchObject({ code: 'PreconditionFailed', status: 412 })
   })
 })
 

@@ -67,7 +67,8 @@ test.each([
   ['without a namespace', (inside: string) => `<Delete>${inside}</Delete>`],
   ['with a declaration and a BOM', (inside: string) => `\uFEFF<?xml version="1.0" encoding="UTF-8"?>\n<Delete>${inside}</Delete>`],
   ['with white space between elements', (inside: string) => `<Delete>\n  ${inside.replaceAll('><', '>\n  <')}\n</Delete>\n`],
-  ['with a prefix for the namespace', (inside: string) => `<s3:Delete xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/">${inside.replaceAll('<', '<s3:').replaceAll('<s3:/', '</s3:')}</s3:Delete>`],
+  ['with a prefix for the namespace', (inside: string) =>
+    `<s3:Delete xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/">${inside.replaceAll('<', '<s3:').replaceAll('<s3:/', '</s3:')}</s3:Delete>`],
 ])('takes a document %s', async (_what, wrap) => {
   await send('PUT', 'form', { body: 'x' })
   expect((await post(wrap('<Object><Key>form</Key></Object>'))).status).toBe(200)
@@ -143,7 +144,8 @@ test('with versioning a delete makes a marker, and a version id removes that ver
   const first = await client.send(new DeleteObjectsCommand({ Bucket: versioned, Delete: { Objects: [{ Key: 'v' }] } }))
   expect(first.Deleted).toEqual([{ Key: 'v', DeleteMarker: true, DeleteMarkerVersionId: expect.any(String) }])
   const marker = first.Deleted?.[0]?.DeleteMarkerVersionId ?? ''
-  const second = await client.send(new DeleteObjectsCommand({ Bucket: versioned, Delete: { Objects: [{ Key: 'v', VersionId: marker }, { Key: 'v', VersionId: versionId }] } }))
+  const Objects = [{ Key: 'v', VersionId: marker }, { Key: 'v', VersionId: versionId }]
+  const second = await client.send(new DeleteObjectsCommand({ Bucket: versioned, Delete: { Objects } }))
   expect(second.Deleted).toHaveLength(2)
   expect(second.Deleted).toContainEqual({ Key: 'v', VersionId: marker, DeleteMarker: true, DeleteMarkerVersionId: marker })
   expect(second.Deleted).toContainEqual({ Key: 'v', VersionId: versionId })
@@ -159,7 +161,8 @@ test('VersionId null in a bucket without versioning deletes the object', async (
 
 test('a version id that no version can have is an error of its key alone', async () => {
   await signedRequest({ server, method: 'PUT', path: `/${versioned}/kept`, body: 'x' })
-  const answer = await client.send(new DeleteObjectsCommand({ Bucket: versioned, Delete: { Objects: [{ Key: 'kept', VersionId: 'nonsense' }, { Key: 'other' }] } }))
+  const Objects = [{ Key: 'kept', VersionId: 'nonsense' }, { Key: 'other' }]
+  const answer = await client.send(new DeleteObjectsCommand({ Bucket: versioned, Delete: { Objects } }))
   expect(answer.Errors).toMatchObject([{ Key: 'kept', VersionId: 'nonsense', Code: 'NoSuchVersion' }])
   expect(answer.Deleted).toHaveLength(1)
   expect((await signedRequest({ server, path: `/${versioned}/kept` })).text).toBe('x')

@@ -1,4 +1,6 @@
-import { CompleteMultipartUploadCommand, CreateMultipartUploadCommand, GetObjectAttributesCommand, UploadPartCommand, type ChecksumAlgorithm } from '@aws-sdk/client-s3'
+import {
+  CompleteMultipartUploadCommand, CreateMultipartUploadCommand, GetObjectAttributesCommand, UploadPartCommand, type ChecksumAlgorithm, type ObjectAttributes,
+} from '@aws-sdk/client-s3'
 import { beforeAll, expect, test } from 'vitest'
 import { xmlText, xmlTexts, type RawResponse } from '../support/raw.ts'
 import { bucketSender, newBucket, outcome, s3Client } from '../support/s3.ts'
@@ -22,7 +24,8 @@ beforeAll(async () => {
 async function upload(Key: string, ChecksumAlgorithm: ChecksumAlgorithm | undefined): Promise<void> {
   const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key, ChecksumAlgorithm }))
   const Parts = await Promise.all([partBytes, partBytes, 10].map(async (size, index) => {
-    const part = await client.send(new UploadPartCommand({ Bucket: bucket, Key, UploadId, PartNumber: index + 1, Body: Buffer.alloc(size, index), ChecksumAlgorithm }))
+    const Body = Buffer.alloc(size, index)
+    const part = await client.send(new UploadPartCommand({ Bucket: bucket, Key, UploadId, PartNumber: index + 1, Body, ChecksumAlgorithm }))
     return { PartNumber: index + 1, ETag: part.ETag, ChecksumSHA256: part.ChecksumSHA256 }
   }))
   await client.send(new CompleteMultipartUploadCommand({ Bucket: bucket, Key, UploadId, MultipartUpload: { Parts } }))
@@ -64,7 +67,8 @@ test('without the header it answers 400 InvalidArgument', async () => {
 })
 
 test('parts with checksums are listed with number, size and checksum', async () => {
-  const answer = await client.send(new GetObjectAttributesCommand({ Bucket: bucket, Key: 'with-checksums', ObjectAttributes: ['ObjectParts', 'Checksum', 'ETag', 'ObjectSize'] }))
+  const ObjectAttributes: ObjectAttributes[] = ['ObjectParts', 'Checksum', 'ETag', 'ObjectSize']
+  const answer = await client.send(new GetObjectAttributesCommand({ Bucket: bucket, Key: 'with-checksums', ObjectAttributes }))
   expect(answer.ETag).toMatch(/^[0-9a-f]{32}-3$/)
   expect(answer.ObjectSize).toBe(2 * partBytes + 10)
   expect(answer.Checksum?.ChecksumSHA256).toMatch(/=-3$/)
@@ -82,7 +86,8 @@ test('parts without an additional checksum are only counted', async () => {
 test('parts are paged by x-amz-max-parts and x-amz-part-number-marker', async () => {
   const first = await attributes('with-checksums', 'ObjectParts', { 'x-amz-max-parts': '2' })
   expect(xmlTexts(first.text, 'PartNumber')).toEqual(['1', '2'])
-  expect([xmlText(first.text, 'IsTruncated'), xmlText(first.text, 'NextPartNumberMarker'), xmlText(first.text, 'MaxParts'), xmlText(first.text, 'PartsCount')]).toEqual(['true', '2', '2', '3'])
+  const shown = ['IsTruncated', 'NextPartNumberMarker', 'MaxParts', 'PartsCount'].map((name) => xmlText(first.text, name))
+  expect(shown).toEqual(['true', '2', '2', '3'])
   const second = await attributes('with-checksums', 'ObjectParts', { 'x-amz-max-parts': '2', 'x-amz-part-number-marker': '2' })
   expect(xmlTexts(second.text, 'PartNumber')).toEqual(['3'])
   expect([xmlText(second.text, 'IsTruncated'), xmlText(second.text, 'PartNumberMarker')]).toEqual(['false', '2'])

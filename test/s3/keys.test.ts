@@ -16,10 +16,13 @@ beforeAll(async () => {
 })
 
 const odd: readonly string[] = [
-  'a', 'a/', 'a/b', 'a//b', 'a///b', '/', '//', '/a', '/a/', '//a', '.', '..', './a', '../a', 'a/.', 'a/..', 'a/../b', 'a/./b', '.../a', '%', '%2F', '%2f', '%41', '%00', 'a%20b', 'a b', 'a+b', 'a%2Bb', ' ', ' a', 'a ', '  ',
-  '+', '?', 'a?b', '?versionId=null', '#', 'a#b', '&', 'a&b=c', '=', ';', ':', '@', '!', '$', '\'', '"', '`', '(', ')', '*', ',', '[', ']', '{', '}', '|', '\\', 'a\\b', '^', '~', '<', '>', '<Key>', '&amp;',
-  'ü', 'u\u0308', 'ß', '日本語', '😀', '👩‍👩‍👧', '\u{10ffff}', '\ufffd', '\uffff', '\u00a0', '\u2028', '\u200b', '\u202e', '\ufeffbom', 'é/è', '\u0001', '\t', '\n', '\r', 'a\r\nb', '\u007f', '\u0085', '\u009f',
-  'null', 'undefined', '__proto__', 'constructor', '001', '1e5', 'true', 'con', 'aux.txt', 'index.html', '.hidden', 'CASE', 'case', 'favicon.ico', 'x'.repeat(1024), 'ü'.repeat(512), '😀'.repeat(256), 'a/'.repeat(512),
+  'a', 'a/', 'a/b', 'a//b', 'a///b', '/', '//', '/a', '/a/', '//a', '.', '..', './a', '../a', 'a/.', 'a/..', 'a/../b', 'a/./b', '.../a',
+  '%', '%2F', '%2f', '%41', '%00', 'a%20b', 'a b', 'a+b', 'a%2Bb', ' ', ' a', 'a ', '  ', '+', '?', 'a?b', '?versionId=null', '#', 'a#b',
+  '&', 'a&b=c', '=', ';', ':', '@', '!', '$', '\'', '"', '`', '(', ')', '*', ',', '[', ']', '{', '}', '|', '\\', 'a\\b', '^', '~', '<',
+  '>', '<Key>', '&amp;', 'ü', 'u\u0308', 'ß', '日本語', '😀', '👩‍👩‍👧', '\u{10ffff}', '\ufffd', '\uffff', '\u00a0', '\u2028', '\u200b',
+  '\u202e', '\ufeffbom', 'é/è', '\u0001', '\t', '\n', '\r', 'a\r\nb', '\u007f', '\u0085', '\u009f', 'null', 'undefined', '__proto__',
+  'constructor', '001', '1e5', 'true', 'con', 'aux.txt', 'index.html', '.hidden', 'CASE', 'case', 'favicon.ico', 'x'.repeat(1024),
+  'ü'.repeat(512), '😀'.repeat(256), 'a/'.repeat(512),
 ]
 
 test('every odd key is a key of its own: put, read, listed and deleted under exactly its name', async () => {
@@ -49,7 +52,8 @@ test('the SDK and raw requests mean the same key', async () => {
 })
 
 test('any text of up to 1,024 bytes is a key', async () => {
-  const character = fc.oneof(fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }), fc.constantFrom('/', '.', '%', '+', ' ', 'a')).filter((text) => text !== '\0' && text.isWellFormed())
+  const one = fc.oneof(fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }), fc.constantFrom('/', '.', '%', '+', ' ', 'a'))
+  const character = one.filter((text) => text !== '\0' && text.isWellFormed())
   const key = fc.array(character, { minLength: 1, maxLength: 60 }).map((characters) => characters.join(''))
   await fc.assert(fc.asyncProperty(key, async (name) => {
     expect((await send('PUT', keyPath(name), { body: name })).status).toBe(200)

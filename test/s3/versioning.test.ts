@@ -32,7 +32,10 @@ async function remove(send: Send, target: string): Promise<{ id: string; marker:
 async function versions(send: Send): Promise<string[]> {
   const { text } = await send('GET', '?versions')
   return [...text.matchAll(/<(Version|DeleteMarker)>([\s\S]*?)<\/\1>/g)]
-    .map(([, kind, row = '']) => `${xmlText(row, 'Key')} ${kind === 'Version' ? 'version' : 'marker'} ${xmlText(row, 'VersionId')}${xmlText(row, 'IsLatest') === 'true' ? ' latest' : ''}`)
+    .map(([, kind, row = '']) => {
+      const latest = xmlText(row, 'IsLatest') === 'true' ? ' latest' : ''
+      return `${xmlText(row, 'Key')} ${kind === 'Version' ? 'version' : 'marker'} ${xmlText(row, 'VersionId')}${latest}`
+    })
 }
 
 describe('never enabled', () => {
