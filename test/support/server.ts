@@ -6,6 +6,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { S3Client } from '@aws-sdk/client-s3'
 import { inject } from 'vitest'
+import { familyOf, signalAll } from './processes.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const startMsMax = 60_000
@@ -53,6 +54,10 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   /** A folder to use and to keep; else a temporary one that `remove` deletes. */
   readonly dataDir?: string
+  /** Another checkout than this one. */
+  readonly checkout?: string
+  /** What runs the server: a program that becomes Node, with its arguments. */
+  readonly wrapper?: readonly string[]
 }
 
 interface Running {
@@ -62,13 +67,14 @@ interface Running {
 }
 
 /** Starts a real server process on free ports with a data folder of its own. Rejects with its output when it does not start. */
-export async function startServer({ env = {}, dataDir: given }: StartOptions = {}): Promise<TestServer> {
+export async function startServer({ env = {}, dataDir: given, checkout = root, wrapper = [] }: StartOptions = {}): Promise<TestServer> {
   const dataDir = given ?? await mkdtemp(path.join(tmpdir(), 'holdfast-test-'))
   const accessKeyId = env['HOLDFAST_ROOT_ACCESS_KEY'] ?? `TEST${randomBytes(8).toString('hex').toUpperCase()}`
   const secretAccessKey = env['HOLDFAST_ROOT_SECRET_KEY'] ?? randomBytes(20).toString('hex')
   const defaults = { HOLDFAST_DATA_DIR: dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', HOLDFAST_ROOT_ACCESS_KEY: accessKeyId, HOLDFAST_ROOT_SECRET_KEY: secretAccessKey, HOLDFAST_LOG_LEVEL: 'info' }
   const chunks: string[] = []
-  let running = await launch({ ...defaults, ...env }, chunks)
+  const command = [...wrapper, process.execPath, path.join(checkout, 'src', 'main.ts')]
+  let running = await launch(command, { ...defaults, ...env }, chunks)
   const { port, controlPort } = running.ports
   const region = env['HOLDFAST_REGION'] ?? 'us-east-1'
   const url = `http://127.0.0.1:${port}`
@@ -86,8 +92,8 @@ export async function startServer({ env = {}, dataDir: given }: StartOptions = {
     stop,
     async kill9() {
       const postmaster = await postmasterPid(dataDir)
-      running.child.kill('SIGKILL')
-      if (postmaster !== null) killGroup(postmaster)
+      const family = postmaster === null ? [] : await familyOf(postmaster)
+      signalAll([running.child.pid as number, ...family], 'SIGKILL')
       await running.exited
     },
     async killServer() {
@@ -96,11 +102,11 @@ export async function startServer({ env = {}, dataDir: given }: StartOptions = {
     },
     async killPostgres() {
       const postmaster = await postmasterPid(dataDir)
-      if (postmaster !== null) killGroup(postmaster)
+      if (postmaster !== null) signalAll(await familyOf(postmaster), 'SIGKILL')
     },
     exited: () => running.exited,
     async restart(more = {}) {
-      running = await launch({ ...defaults, ...env, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...more }, chunks)
+      running = await launch(command, { ...defaults, ...env, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...more }, chunks)
     },
     async remove() {
       client.destroy()
@@ -108,6 +114,17 @@ export async function startServer({ env = {}, dataDir: given }: StartOptions = {
       if (given === undefined) await rm(dataDir, { recursive: true, force: true })
     },
   }
+}
+
+/** Runs the server where it must not start: its exit code and all that it wrote. */
+export async function failedStart(env: Readonly<Record<string, string>>): Promise<{ code: number | null; output: string }> {
+  const child = spawn(process.execPath, [path.join(root, 'src', 'main.ts')], { cwd: root, env: environment({ HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', ...env }), stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  const timer = setTimeout(() => child.kill('SIGKILL'), startMsMax)
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+  clearTimeout(timer)
+  return { code, output }
 }
 
 /** The server that all files of test/s3 share; each file uses buckets of its own. */
@@ -121,8 +138,8 @@ function environment(own: Readonly<Record<string, string>>): Record<string, stri
   return { ...Object.fromEntries(kept), NODE_COMPILE_CACHE: path.join(root, 'node_modules', '.cache', 'holdfast'), ...own }
 }
 
-function launch(env: Readonly<Record<string, string>>, chunks: string[]): Promise<Running> {
-  const child = spawn(process.execPath, [path.join(root, 'src', 'main.ts')], { cwd: root, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] })
+function launch([program = '', ...args]: readonly string[], env: Readonly<Record<string, string>>, chunks: string[]): Promise<Running> {
+  const child = spawn(program, args, { cwd: root, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] })
   const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
   let banner = ''
   return new Promise((resolve, reject) => {
@@ -153,17 +170,6 @@ async function postmasterPid(dataDir: string): Promise<number | null> {
   const text = await readFile(path.join(dataDir, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
   const pid = Number(text.split('\n')[0])
   return Number.isSafeInteger(pid) && pid > 0 ? pid : null
-}
-
-/** PostgreSQL leads a process group of its own: its children go with it. */
-function killGroup(pid: number): void {
-  for (const target of [-pid, pid]) {
-    try {
-      process.kill(target, 'SIGKILL')
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
-    }
-  }
 }
 
 declare module 'vitest' {
