@@ -23,6 +23,7 @@ export function openListing(nextLine: () => Line): Listing {
           values: [bucketId, range.from, upper(range), limit],
         })).map(current),
         skip: skipObjects(line, bucketId, page),
+        rest: null,
       }
       return listedPage(await fillPage(source, page, pageRange(page, false), []))
     },
@@ -31,6 +32,7 @@ export function openListing(nextLine: () => Line): Listing {
       const source: Source<ListedVersion> = {
         scan: async (range, limit) => (await line.query({ name: 'list_versions', text: versionsText, values: [bucketId, range.from, upper(range), limit] })).map(either),
         skip: null,
+        rest: (last, limit) => olderVersions(line, bucketId, last.key, last.seq, limit),
       }
       const resumed = await resume(line, bucketId, page)
       return listedPage(await fillPage(source, page, pageRange(page, resumed === null), resumed ?? []))
@@ -86,14 +88,18 @@ async function resume(line: Line, bucketId: number, page: ListPage & { afterVers
   if (afterVersionId === undefined || after === '') return []
   if (!after.startsWith(page.prefix) || commonPrefix(after, page.prefix, page.delimiter) !== null) return []
   const seq = await seqOf(line, bucketId, after, afterVersionId)
-  if (seq === null) return null
+  return seq === null ? null : olderVersions(line, bucketId, after, seq, page.limit + 1)
+}
+
+/** The versions of a key below a sequence number, newest first. */
+async function olderVersions(line: Line, bucketId: number, key: string, seq: number, limit: number): Promise<ListedVersion[]> {
   const rows = await line.query({
     name: 'list_versions_of_key',
     text: `SELECT * FROM (
         SELECT ${columns('c')}, true FROM objects c WHERE c.bucket_id = $1 AND c.key = $2 AND c.seq < $3
         UNION ALL (SELECT ${columns('n')}, false FROM noncurrent_versions n WHERE n.bucket_id = $1 AND n.key = $2 AND n.seq < $3 ORDER BY n.seq DESC LIMIT $4)
       ) v ORDER BY seq DESC LIMIT $4`,
-    values: [bucketId, after, seq, page.limit + 1],
+    values: [bucketId, key, seq, limit],
   })
   return rows.map(either)
 }

@@ -59,7 +59,7 @@ export function openMultipart(line: Line, nextLine: () => Line, now: () => numbe
         values: [bucketId, range.from, upper(range), limit],
       })).map((row) => uploadOfRow(uploadRow(row)))
       const first = await sameKeyUploads(listLine, bucketId, page)
-      const { rows, commonPrefixes, truncated, next, last } = await fillPage({ scan, skip: null }, page, pageRange(page, false), first)
+      const { rows, commonPrefixes, truncated, next, last } = await fillPage({ scan, skip: null, rest: laterUploads(listLine, bucketId) }, page, pageRange(page, false), first)
       return { uploads: rows, commonPrefixes, truncated, next, nextUploadId: last?.uploadId ?? null }
     },
   }
@@ -70,10 +70,14 @@ async function sameKeyUploads(line: Line, bucketId: number, page: ListPage & { a
   const { after, afterUploadId } = page
   if (afterUploadId === undefined || after === '') return []
   if (!after.startsWith(page.prefix) || commonPrefix(after, page.prefix, page.delimiter) !== null) return []
+  return laterUploads(line, bucketId)({ key: after, uploadId: afterUploadId }, page.limit + 1)
+}
+
+const laterUploads = (line: Line, bucketId: number) => async ({ key, uploadId }: { key: string; uploadId: string }, limit: number): Promise<MultipartUpload[]> => {
   const rows = await line.query({
     name: 'list_uploads_of_key',
     text: `SELECT ${uploadColumns} FROM uploads WHERE bucket_id = $1 AND key = $2 AND upload_id > $3 AND state = 'open' ORDER BY upload_id LIMIT $4`,
-    values: [bucketId, after, afterUploadId, page.limit + 1],
+    values: [bucketId, key, uploadId, limit],
   })
   return rows.map((row) => uploadOfRow(uploadRow(row)))
 }

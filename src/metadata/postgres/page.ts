@@ -14,6 +14,8 @@ export interface Source<Row extends Keyed> {
    * delimiter does not allow it.
    */
   readonly skip: ((range: Range, limit: number) => Promise<readonly Row[]>) | null
+  /** The rows of the same key that come after this one, the first `limit` of them. Null where a key has one row. */
+  readonly rest: ((last: Row, limit: number) => Promise<readonly Row[]>) | null
 }
 
 export interface Page<Row> {
@@ -47,6 +49,8 @@ export async function fillPage<Row extends Keyed>(source: Source<Row>, page: Lis
     jumped = add(filling, rows, page) || jumped
     const last = rows.at(-1)
     if (last === undefined || rows.length < limit) break
+    // The scan may have ended between two rows of one key, and the next range begins behind that key.
+    if (source.rest !== null && filling.prefix === null && missing() > 0) add(filling, await source.rest(last, missing()), page)
     rest = behind(last.key, page, rest)
   }
   return finish(filling, page)
