@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { smallBodyBytesMaxDefault } from './domain/limits.ts'
+import { smallBodyBytesMaxDefault, sweepGraceMs, sweepIntervalMs } from './domain/limits.ts'
 
 /** The whole configuration. Units are last in a name; null means "not set". */
 export interface Config {
@@ -24,6 +24,8 @@ export interface Config {
   readonly lifecycleDaySeconds: number
   readonly processes: number
   readonly smallBodyBytesMax: number
+  readonly sweepGraceSeconds: number
+  readonly sweepIntervalSeconds: number
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
 }
 
@@ -156,6 +158,15 @@ export const fields: readonly Field[] = [
   {
     name: 'smallBodyBytesMax', variable: 'HOLDFAST_SMALL_BODY_BYTES_MAX', reason: 'Bodies up to this size are packed in segments and committed in groups; larger ones get a file of their own.',
     allowed: '0 to 1048576', unit: 'bytes', initial: String(smallBodyBytesMaxDefault), parse: whole(0, 1_048_576),
+  },
+  {
+    name: 'sweepGraceSeconds', variable: 'HOLDFAST_SWEEP_GRACE_SECONDS',
+    reason: 'Time between the deletion of an object and the removal of its bytes, so that whoever was reading finishes. Shorter frees a full disk sooner; 0 is for tests.',
+    allowed: '0 to 604800', unit: 'seconds', initial: String(sweepGraceMs / 1000), parse: whole(0, 604_800),
+  },
+  {
+    name: 'sweepIntervalSeconds', variable: 'HOLDFAST_SWEEP_INTERVAL_SECONDS', reason: 'Time between two looks for bytes that can be removed.',
+    allowed: '1 to 86400', unit: 'seconds', initial: String(sweepIntervalMs / 1000), parse: whole(1, 86_400),
   },
   {
     name: 'logLevel', variable: 'HOLDFAST_LOG_LEVEL', reason: 'Least important messages that are written to standard error. debug adds a line for each request, which costs speed.',

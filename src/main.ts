@@ -62,7 +62,9 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<vo
     (opened) => opened.close(),
   )
 
-  const sweeper = createSweeper({ store, drives: [drive], blobs, log })
+  const sweeper = createSweeper({
+    store, drives: [drive], blobs, log, graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
+  })
   const auth = createAuth({
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
     accessKey: withoutOldRootKeys(root, (id) => store.accessKey(id)), now: Date.now,
