@@ -29,12 +29,12 @@ import { createPool } from './workers/pool.ts'
 /** As in package.json. */
 const version = '0.1.0'
 
-/** Opens everything in order; what was opened is closed in reverse order. Resolves when the server serves. */
-async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<void> {
+/** Opens everything in order; what was opened is closed in reverse order. Resolves when the server serves; `fail` ends it later. */
+async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (error: unknown) => void): Promise<void> {
   const { open } = lifecycle
   const say = (message: string): void => log.info(message)
 
-  await open(lockDataFolder(config.dataDir), (lock) => lock.release())
+  const lock = await open(lockDataFolder(config.dataDir), (taken) => taken.release())
 
   const health: { store: MetadataStore | null; serving: boolean } = { store: null, serving: false }
   const control = await open(
@@ -45,8 +45,9 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<vo
   // PostgreSQL takes longest to start; keys and accounts are read meanwhile.
   const keys = await keyFolder(config.dataDir)
   const startPostgres = () => startEmbedded({ dataDir: config.dataDir, log: say })
+  const postgres = () => supervise(startPostgres, () => lock.assertHeld(), log, fail)
   const [embedded, masterKey, root] = await together(
-    config.databaseUrl === null ? open(supervise(startPostgres, log, () => process.emit('SIGTERM')), (postgres) => postgres.stop()) : null,
+    config.databaseUrl === null ? open(postgres(), (running) => running.stop()) : null,
     config.masterKey === null ? keys.masterKey() : Buffer.from(config.masterKey, 'hex'),
     readBootstrap(config).then((file) => decideRoot(file, environmentPair(config), keys)),
   )
@@ -136,14 +137,14 @@ async function main(argv: readonly string[]): Promise<void> {
       process.exit(1)
     },
   )
-  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-    process.on(event, (error: unknown) => {
-      log.error('An error that nobody handled: stopping', { error })
-      end(1)
-    })
+  const fail = (error: unknown): void => {
+    log.error('The server cannot go on and stops', { error })
+    end(1)
   }
+  process.on('uncaughtException', fail)
+  process.on('unhandledRejection', fail)
   try {
-    await start(config, log, lifecycle)
+    await start(config, log, lifecycle, fail)
   } catch (error) {
     if (error instanceof Stopped || lifecycle.stopping) return
     await lifecycle.close()

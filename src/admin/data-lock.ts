@@ -1,8 +1,11 @@
+import { statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
 export interface DataLock {
+  /** Throws when the locked folder is no longer the one at this path: it was removed or replaced under the server. */
+  assertHeld(): void
   release(): void
 }
 
@@ -25,7 +28,8 @@ const lockedCode = 5 // SQLITE_BUSY
  */
 export async function lockDataFolder(dataDir: string): Promise<DataLock> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  const database = new DatabaseSync(path.join(dataDir, 'holdfast.lock'), { timeout: 0 })
+  const file = path.join(dataDir, 'holdfast.lock')
+  const database = new DatabaseSync(file, { timeout: 0 })
   try {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
   } catch (error) {
@@ -33,5 +37,12 @@ export async function lockDataFolder(dataDir: string): Promise<DataLock> {
     if (error instanceof Error && 'errcode' in error && error.errcode === lockedCode) throw new DataFolderInUse(dataDir)
     throw error
   }
-  return { release: () => database.close() }
+  const inode = (): bigint | undefined => statSync(file, { bigint: true, throwIfNoEntry: false })?.ino
+  const locked = inode()
+  return {
+    assertHeld() {
+      if (inode() !== locked) throw new Error(`The data folder ${dataDir} was removed or replaced while the server was running.`)
+    },
+    release: () => database.close(),
+  }
 }

@@ -8,30 +8,36 @@ export interface Supervised<Connection> {
   stop(): Promise<void>
 }
 
-const restartMs = 500
+const restartMsMin = 250
+const restartMsMax = 10_000
 
 /**
  * Starts the embedded database and starts it again whenever it ends by itself: out of memory, killed, crashed. Requests are
  * answered with 503 meanwhile and go on by themselves, because the store's connections heal.
  *
- * @param lost is called when it came back under another address, which running connections cannot follow.
+ * @param allowed throws when it must not be started again: then, and when it came back under another address, which running
+ *   connections cannot follow, `lost` is called.
  */
-export async function supervise<Connection>(start: () => Promise<Supervised<Connection>>, log: Log, lost: () => void): Promise<{ connection: Connection; stop(): Promise<void> }> {
+export async function supervise<Connection>(
+  start: () => Promise<Supervised<Connection>>, allowed: () => void, log: Log, lost: (error: unknown) => void,
+): Promise<{ connection: Connection; stop(): Promise<void> }> {
   let current = await start()
   const { connection } = current
   const stopping = new AbortController()
 
-  async function restart(): Promise<void> {
-    while (!stopping.signal.aborted) {
+  async function restart(): Promise<boolean> {
+    for (let waitMs = restartMsMin; !stopping.signal.aborted; waitMs = Math.min(waitMs * 2, restartMsMax)) {
+      allowed()
       try {
         current = await start()
         break
       } catch (error) {
         log.error('PostgreSQL did not start again; trying once more', { error })
-        await sleep(restartMs, undefined, { signal: stopping.signal }).catch(() => undefined)
+        await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined)
       }
     }
-    if (JSON.stringify(current.connection) !== JSON.stringify(connection)) lost()
+    if (JSON.stringify(current.connection) !== JSON.stringify(connection)) throw new Error('PostgreSQL came back under another address.')
+    return true
   }
 
   async function watch(): Promise<void> {
@@ -40,12 +46,15 @@ export async function supervise<Connection>(start: () => Promise<Supervised<Conn
       if (expected || stopping.signal.aborted) return
       log.error('PostgreSQL ended by itself; starting it again', { code, signal })
       await current.stop()
-      running = restart()
-      await running
+      running = restart().catch((error: unknown) => {
+        lost(error)
+        return false
+      })
+      if (!(await running)) return
     }
   }
 
-  let running: Promise<void> = Promise.resolve()
+  let running: Promise<boolean> = Promise.resolve(true)
   void watch()
   return {
     connection,
