@@ -60,7 +60,7 @@ export function openCommitter(options: CommitterOptions): Committer {
   const queue: Job[] = []
   const firstShard = Math.floor(Math.random() * usageShards)
   const lanes: Lane[] = Array.from({ length: laneCount }, (_, index) => ({
-    line: openLine({ ...options, setup: laneSetup }), shard: (firstShard + index) % usageShards, busy: false,
+    line: openLine({ ...options, setup: laneSetup, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, busy: false,
   }))
   let idle: (() => void) | null = null
 
@@ -146,7 +146,7 @@ async function runGroup(lane: Lane, commands: readonly Command[], options: Commi
       if (isConnectionLoss(error)) {
         lane.line.drop(client)
         options.log(`a group of ${commands.length} commands lost its connection: ${String(error)}`)
-        if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, options))) return transaction.outcomes
+        if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, incarnations.get(client), options))) return transaction.outcomes
       } else {
         await client.query('ROLLBACK').catch((again: unknown) => options.log(`rollback failed: ${String(again)}`))
         const { code } = error as { code?: string }
@@ -219,17 +219,34 @@ async function all<Value>(promises: readonly Promise<Value>[]): Promise<Value[]>
 }
 
 /**
- * Asks what became of a transaction whose connection went during COMMIT. Rejects when it cannot be found out in time: then
- * the client is told that the service is unavailable, which promises neither.
+ * A crash of the server throws away its statistics, so the time of their last reset tells one life of the server from the next; a
+ * clean restart keeps both the statistics and the transaction ids. A connection does not outlive the server that it belongs to.
  */
-async function wasCommitted(line: Line, id: string, options: CommitterOptions): Promise<boolean> {
+const incarnationQuery = 'pg_stat_get_bgwriter_stat_reset_time()::text'
+const incarnations = new WeakMap<pg.Client, string | null>()
+
+async function rememberIncarnation(client: pg.Client): Promise<void> {
+  const [row] = await send(client, { name: 'incarnation', text: `SELECT ${incarnationQuery}`, values: [] })
+  incarnations.set(client, row?.[0] ?? null)
+}
+
+/**
+ * Asks what became of a transaction whose connection went during COMMIT. Rejects when it cannot be found out: then the client is
+ * told that the service is unavailable, which promises neither. After a crash of the server it never can: ids that had not reached
+ * the disk are given out a second time, and the fate of that id may be another transaction's.
+ */
+async function wasCommitted(line: Line, id: string, incarnation: string | null | undefined, options: CommitterOptions): Promise<boolean> {
   const until = Date.now() + 2 * options.waitMs
   for (;;) {
-    const [row] = await line.query({ name: 'outcome', text: 'SELECT pg_xact_status($1::xid8)', values: [id] })
-    if (row?.[0] === 'committed') return true
-    if (row?.[0] === 'aborted') return false
+    const [row] = await line.query({ name: 'outcome', text: `SELECT pg_xact_status($1::xid8), ${incarnationQuery}`, values: [id] }).catch((error: unknown) => {
+      // Of an id that the server has not given out yet (22023) it says only that it crashed meanwhile.
+      throw (error as { code?: string }).code === '22023' ? unavailable(error) : error
+    })
+    if (incarnation === undefined || row?.[1] !== incarnation) throw unavailable()
+    if (row[0] === 'committed') return true
+    if (row[0] === 'aborted') return false
     // The server has not noticed yet that the connection is gone; or it has forgotten, and will not remember.
-    if (row?.[0] !== 'in progress' || Date.now() > until) throw unavailable()
+    if (row[0] !== 'in progress' || Date.now() > until) throw unavailable()
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
