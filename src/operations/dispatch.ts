@@ -47,7 +47,7 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   const openBucket = (name: string, expectedOwner: string | undefined): Promise<Bucket> => openOwnBucket(options.metadata, principal, name, expectedOwner)
   const bucket = operation.level === 'bucket' ? await openBucket(names.bucket, request.headers.get('x-amz-expected-bucket-owner')) : null
 
-  const xml = operation.body === 'xml' ? await readXml(request, requestBodyOf(request, authenticated)) : ''
+  const xml = operation.body === 'xml' ? await readXml(request, requestBodyOf(request, authenticated), operation.checksumOf ?? 'document') : ''
   const input = operation.input({ http: request, ...names, xml })
   if (operation.body === 'stream') request.sendContinue()
   const context: Context = {

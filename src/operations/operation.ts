@@ -19,6 +19,8 @@ interface OperationBase<Input> {
   readonly versionedAction?: string
   /** none: a body is ignored; xml: read whole (bounded), verified and handed to `input`; stream: handed to `run` unread. */
   readonly body: 'none' | 'xml' | 'stream'
+  /** object: an x-amz-checksum-* header is not of the document in the body, but of the object that the operation makes. */
+  readonly checksumOf?: 'object'
   input(request: OperationRequest): Input
 }
 

@@ -17,7 +17,7 @@ interface CompleteInput {
 
 /** Joins manifests and moves no bytes; happens once, and a repeated call gets the same answer. */
 export const completeMultipartUpload = bucketOperation({
-  name: 'CompleteMultipartUpload', route: 'POST object ?uploadId', action: 's3:PutObject', body: 'xml',
+  name: 'CompleteMultipartUpload', route: 'POST object ?uploadId', action: 's3:PutObject', body: 'xml', checksumOf: 'object',
   input(request): CompleteInput {
     const { headers } = request.http
     refuseUnsupported(headers)

@@ -58,5 +58,6 @@ async function digests(
   const whole = size === version.size && version.parts === null && !version.etag.includes('-')
   if (whole && version.checksum?.algorithm === algorithm && version.checksum.type === 'FULL_OBJECT') return { etag: version.etag, checksum: version.checksum }
   const found = await blobs.digest(manifest, ['MD5', algorithm])
-  return { etag: found['MD5'] ?? '', checksum: { algorithm, type: 'FULL_OBJECT', value: found[algorithm] ?? '' } }
+  // Digests come in base64; an ETag is hex.
+  return { etag: Buffer.from(found['MD5'] ?? '', 'base64').toString('hex'), checksum: { algorithm, type: 'FULL_OBJECT', value: found[algorithm] ?? '' } }
 }
