@@ -12,33 +12,29 @@ import { Hono } from 'hono'
 export type Serve = (incoming: IncomingMessage, outgoing: ServerResponse) => void
 
 /**
- * The S3 port. Keys and signatures are made from the raw request line, so the app never looks at the web Request: Hono gets
- * one constant request for all, which also keeps it from treating HEAD as GET and from decoding paths.
+ * The S3 port. Keys and signatures are made from the raw request line, so the app never looks at the web Request: the listener
+ * and Hono get one constant request for all. That keeps them from treating HEAD as GET, from decoding paths, from refusing what is
+ * for S3 to judge (a raw backslash in a key, a Host that no URL takes), and from parsing a URL that nobody reads.
  */
 export function s3App(serve: Serve): RequestListener {
   const app = new Hono<{ Bindings: HttpBindings }>({ getPath: () => '/' })
-  app.all('/', (c) => {
-    serve(c.env.incoming, c.env.outgoing)
+  // The listener calls the app before its first await, so `current` is the request at hand.
+  let current: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse } | null = null
+  app.all('/', () => {
+    if (current !== null) serve(current.incoming, current.outgoing)
     return RESPONSE_ALREADY_SENT
   })
   const anyRequest = new Request('http://s3/')
-  let current: { incoming: IncomingMessage; outgoing: ServerResponse } | null = null
-  const listener = getRequestListener((_request, env) => app.fetch(anyRequest, env), {
-    overrideGlobalObjects: false,
-    autoCleanupIncoming: false,
-    // A URL or Host that the web's Request refuses (a raw backslash in a key, for one) is for S3 to judge. The listener calls this
-    // before its first await, so `current` is the request at hand.
-    errorHandler: () => {
-      if (current !== null) serve(current.incoming, current.outgoing)
-      return RESPONSE_ALREADY_SENT
-    },
-  })
+  const listener = getRequestListener((_request, env) => app.fetch(anyRequest, env), { overrideGlobalObjects: false, autoCleanupIncoming: false })
   return (incoming, outgoing) => {
     current = { incoming, outgoing }
-    void listener(incoming, outgoing)
+    void listener(anyIncoming, outgoing)
     current = null
   }
 }
+
+/** What the listener reads of a request to make a web Request of it. */
+const anyIncoming = { method: 'GET', url: '/', headers: { host: 's3' }, socket: {}, readableDidRead: true } as unknown as IncomingMessage
 
 export interface ControlOptions {
   /** Null when the server can serve, else why it cannot. */
