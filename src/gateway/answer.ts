@@ -39,7 +39,14 @@ export function writeReply(outgoing: ServerResponse, reply: Reply, context: Answ
     body.reader.close()
     return undefined
   }
-  return body.kind === 'stream' ? writeStream(outgoing, reply, body, context) : writeKeepAlive(outgoing, reply, body, context)
+  if (body.kind === 'keep-alive') return writeKeepAlive(outgoing, reply, body, context)
+  const { whole } = body.reader
+  if (whole === null || whole.length !== body.length) return writeStream(outgoing, reply, body, context)
+  // A small object: head and bytes in one go, nothing to wait for.
+  outgoing.writeHead(reply.status, headerList(reply.headers, whole.length, undefined, context))
+  outgoing.once('close', () => body.reader.close())
+  outgoing.end(whole)
+  return undefined
 }
 
 /** Writes the error document, without a body for HEAD. */
@@ -90,7 +97,7 @@ async function writeStream(outgoing: ServerResponse, reply: Reply, { reader, len
     // Header and first chunk leave in one write.
     outgoing.cork()
     let left = length
-    let chunk = reader.whole ?? (length === 0 ? null : await reader.next())
+    let chunk = length === 0 ? null : await reader.next()
     while (chunk !== null && chunk.length <= left) {
       left -= chunk.length
       // The reader may reuse a chunk's memory after the next call, so the chunk must have left the process by then.

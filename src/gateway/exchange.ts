@@ -51,14 +51,16 @@ async function answer(options: ExchangeOptions, state: { readonly draining: bool
   const requestId = nextRequestId()
   const started = options.log.debugging ? performance.now() : 0
   let request: IncomingRequest | undefined
+  let reply: Reply | undefined
   let failure: unknown
   try {
     request = new IncomingRequest(incoming, outgoing, requestId, options)
-    const reply = await options.handle(request)
+    reply = await options.handle(request)
     if (outgoing.destroyed) release(reply)
     else await writeReply(outgoing, reply, contextOf(options, state, incoming, request, requestId))
   } catch (error) {
     failure = error
+    if (reply !== undefined) release(reply)
     const context = contextOf(options, state, incoming, request, requestId)
     const refused = context.toS3Error(error)
     if (!outgoing.headersSent && !outgoing.destroyed) writeError(outgoing, refused, context)
@@ -71,7 +73,7 @@ async function answer(options: ExchangeOptions, state: { readonly draining: bool
   }
 }
 
-/** A reply that nobody will get: its reader still holds a descriptor. */
+/** A reply that nobody gets: its reader still holds a descriptor. */
 function release({ body }: Reply): void {
   if (typeof body === 'object' && 'kind' in body && body.kind === 'stream') body.reader.close()
 }
