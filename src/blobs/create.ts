@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { S3Error } from '../domain/errors.ts'
 import { blockTablesMax, smallBodyBytesMaxDefault } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
+import { hasRoom } from '../storage/backend.ts'
 import type { Drive, Log } from '../storage/backend.ts'
 import type { WorkerPool } from '../workers/pool.ts'
 import { createSlabs } from '../workers/slabs.ts'
@@ -62,9 +63,19 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
     return chosen
   }
 
+  /** For what clients bring: the reserve of a disk is for the sweeper and the database. */
+  function roomyDrive(): Drive {
+    for (let tries = 0; tries < drives.length; tries++) {
+      const chosen = drive()
+      if (hasRoom(chosen)) return chosen
+    }
+    packed.seal()
+    throw new S3Error('InsufficientStorage', undefined, { status: 507 })
+  }
+
   const packed = createPacked({ pool, drive, log, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
   const writer: Writer = {
-    pool, packed, drive, watchdog, log,
+    pool, packed, drive: roomyDrive, watchdog, log,
     slabs: createSlabs(options.uploadSlabs),
     smallBodyBytesMax: options.smallBodyBytesMax ?? smallBodyBytesMaxDefault,
     load: { smallBytes: 0, smallBodies: 0, uploads: 0 },

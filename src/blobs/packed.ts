@@ -39,6 +39,8 @@ export interface Packed {
   append(body: SmallBody): Promise<Appended>
   /** Names of the segments that this process still appends to. */
   active(): ReadonlySet<string>
+  /** Ends the segments that nobody is writing to just now, so that the sweeper may look at them: on a full disk they are what it can free. */
+  seal(): void
   /** Waits for what is queued, then closes the segments. */
   close(): Promise<void>
 }
@@ -138,6 +140,9 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
       queue.push({ body, resolve, reject })
       schedule()
     }),
+    seal() {
+      for (const lane of lanes) if (lane.running === null && lane.segment !== null && lane.segment.at > 0) retire(lane, lane.segment)
+    },
     active: () => new Set(lanes.flatMap((lane) => (lane.segment === null ? [] : [lane.segment.name]))),
     async close() {
       while (queue.length > 0 || lanes.some((lane) => lane.running !== null)) {

@@ -21,7 +21,7 @@ export interface Writer {
   readonly packed: Packed
   readonly slabs: Slabs
   readonly watchdog: Watchdog
-  /** A drive that may be written to; throws ServiceUnavailable when there is none. */
+  /** A drive that clients may write to; throws ServiceUnavailable when there is none, InsufficientStorage when all are full. */
   readonly drive: () => Drive
   readonly smallBodyBytesMax: number
   readonly log: Log
@@ -47,6 +47,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
   const { load } = writer
   const reserved = body.length ?? 0
   admit(load.smallBodies < smallQueueBodiesMax && load.smallBytes < smallQueueBytesMax)
+  if (reserved > 0) writer.drive()
   load.smallBodies += 1
   let taken = 0
   try {

@@ -70,6 +70,16 @@ export const orphanAgeMs = 24 * 60 * 60 * 1000
 /** Time between the release of bytes and their removal: readers that resolved a version before finish it. */
 export const sweepGraceMs = 15 * 60 * 1000
 export const sweepIntervalMs = 60 * 1000
+/**
+ * Clients may not fill the last of a disk: deletes need rows and the database's log, and the sweeper needs notes and room to move
+ * records, before space comes back. Four files of PostgreSQL's log at least, but never more than a quarter of a tiny disk.
+ */
+export function diskReserveBytes(diskBytes: number): number {
+  return Math.min(1024 ** 3, Math.max(diskBytes * 0.05, Math.min(64 * 1024 ** 2, diskBytes / 4)))
+}
+/** Room is looked at this often, at most: what comes in meanwhile is far less than the reserve. */
+export const diskRoomMs = 200
+
 /** More than this share of a drive as orphans is a sign of a wrong database, not of litter; few blobs are let go. */
 export const orphanShareMax = 0.01
 export const orphanBlobsFloor = 100

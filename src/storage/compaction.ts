@@ -48,12 +48,13 @@ async function liveBlobs(pass: Pass, records: readonly ScannedRecord[]): Promise
  * nothing in it is live, so that it can go at once; a moved one goes after the grace, for readers that know only the old place.
  */
 export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
-  const deadBytes = Object.values(notes.dead).reduce((sum, length) => sum + recordBytes(length, 0), 0)
+  const unnoted = pass.unnoted.get(`${drive.id}/${segment.name}`) ?? {}
+  const deadBytes = Object.values({ ...notes.dead, ...unnoted }).reduce((sum, length) => sum + recordBytes(length, 0), 0)
   if (deadBytes < segment.bytes * deadShareMin) return 'kept'
   const records = await recordsOf(segment)
   const live = await liveBlobs(pass, records)
   // A record that is neither noted as dead nor named by a row may belong to an upload that is being committed.
-  const kept = records.filter(({ blob }) => live.has(blob) || !(blob in notes.dead) || pass.blobs.isPinned(blob))
+  const kept = records.filter(({ blob }) => pass.blobs.isPinned(blob) || (!(blob in unnoted) && (live.has(blob) || !(blob in notes.dead))))
   if (isDamaged(records)) {
     pass.log.error('segment is damaged: it is kept', { segment: segment.name })
     return 'kept'

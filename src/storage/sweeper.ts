@@ -4,9 +4,9 @@ import { orphanAgeMs, orphanBlobsFloor, orphanShareMax, segmentBytesMax, sweepGr
 import type { SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
 import { compactSegment, orphanRecords } from './compaction.ts'
-import { readMarker, syncFolder } from './local/drive.ts'
+import { isFull, readMarker, syncFolder } from './local/drive.ts'
 import { isSealed, listSegments, readNotes, removeBlobFile, removeFile, removeOldTemporaries, removeSegment, walkFiles, writeNotes } from './local/inventory.ts'
-import type { SegmentFile, StoredFile } from './local/inventory.ts'
+import type { SegmentFile, SegmentNotes, StoredFile } from './local/inventory.ts'
 
 /**
  * The only deleter of bytes. It promises:
@@ -52,6 +52,8 @@ export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanA
   readonly store: SweepStore
   readonly blobs: SweeperOptions['blobs']
   readonly log: Log
+  /** Dead records that could not be noted on a full disk, by `drive/segment`: lengths by blob. They stay in the release queue. */
+  readonly unnoted: Map<string, Readonly<Record<string, number>>>
   readonly count: { releasedFiles: number; releasedRecords: number; segmentsRemoved: number; recordsMoved: number; orphans: number }
 }
 
@@ -72,6 +74,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       graceMs: options.graceMs ?? sweepGraceMs,
       orphanAgeMs: options.orphanAgeMs ?? orphanAgeMs,
       segmentBytes: options.segmentBytes ?? segmentBytesMax,
+      unnoted: new Map(),
       count: { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0 },
     }
     const doubt = await doubtOf(options)
@@ -127,40 +130,51 @@ async function doubtOf(options: SweeperOptions): Promise<string | null> {
 /** Bytes of deleted versions: files go at once, records are noted as dead beside their segment. */
 async function sweepReleased(pass: Pass, drives: readonly Drive[]): Promise<void> {
   const byId = new Map(drives.map((drive) => [drive.id, drive]))
+  // What this pass cannot finish stays in the queue, and must not hide what comes behind it.
+  const held = new Set<number>()
   for (;;) {
-    const page = (await pass.store.released(pass.graceMs, releasedPage)).filter(({ blob }) => !pass.blobs.isPinned(blob))
-    if (page.length === 0) return
+    const limit = releasedPage + held.size
+    const rows = await pass.store.released(pass.graceMs, limit)
+    const page = rows.filter(({ id }) => !held.has(id))
     const moved = await pass.store.relocations(page.filter(({ place }) => place.kind === 'segment').map(({ blob }) => blob))
     const dead = new Map<string, Record<string, number>>()
-    const done: number[] = []
+    const done: { id: number; names: string[] }[] = []
     for (const { id, blob, length, place: oldPlace } of page) {
       const place = moved.get(blob) ?? oldPlace
-      if (place.drives.some((drive) => !byId.has(drive))) continue
-      for (const driveId of place.drives) {
-        const drive = byId.get(driveId)
-        if (drive === undefined) continue
-        if (place.kind === 'file') await removeBlobFile(drive, blob)
-        else dead.set(`${driveId}/${place.segment}`, { ...dead.get(`${driveId}/${place.segment}`), [blob]: length })
+      if (pass.blobs.isPinned(blob) || place.drives.some((drive) => !byId.has(drive))) {
+        held.add(id)
+        continue
       }
-      if (place.kind === 'file') pass.count.releasedFiles += 1
-      else pass.count.releasedRecords += 1
-      done.push(id)
+      const names = place.kind === 'segment' ? place.drives.map((drive) => `${drive}/${place.segment}`) : []
+      for (const name of names) dead.set(name, { ...dead.get(name), [blob]: length })
+      for (const drive of place.drives) if (place.kind === 'file') await removeBlobFile(byId.get(drive) as Drive, blob)
+      done.push({ id, names })
     }
-    await noteDead(byId, dead)
-    await pass.store.forgetReleased(done)
-    if (page.length < releasedPage || done.length === 0) return
+    await noteDead(pass, byId, dead)
+    const forgotten = done.filter(({ names }) => !names.some((name) => pass.unnoted.has(name)))
+    for (const { id, names } of done) if (names.some((name) => pass.unnoted.has(name))) held.add(id)
+    for (const { names } of forgotten) pass.count[names.length === 0 ? 'releasedFiles' : 'releasedRecords'] += 1
+    await pass.store.forgetReleased(forgotten.map(({ id }) => id))
+    if (rows.length < limit) return
   }
 }
 
-async function noteDead(drives: ReadonlyMap<number, Drive>, dead: ReadonlyMap<string, Record<string, number>>): Promise<void> {
-  for (const [id, drive] of drives) {
+async function noteDead(pass: Pass, byId: ReadonlyMap<number, Drive>, dead: ReadonlyMap<string, Readonly<Record<string, number>>>): Promise<void> {
+  for (const [id, drive] of byId) {
     const names = [...dead.keys()].filter((name) => name.startsWith(`${id}/`))
     if (names.length === 0) continue
     for (const segment of await listSegments(drive)) {
-      const blobs = dead.get(`${id}/${segment.name}`)
+      const name = `${id}/${segment.name}`
+      const blobs = dead.get(name)
       if (blobs === undefined) continue
       const notes = await readNotes(segment)
-      await writeNotes(drive, segment, { ...notes, dead: { ...notes.dead, ...blobs } })
+      try {
+        await writeNotes(drive, segment, { ...notes, dead: { ...notes.dead, ...blobs } })
+      } catch (error) {
+        if (!isFull(error)) throw error
+        pass.log.warn('no room for notes on dead records', { segment: segment.name })
+        pass.unnoted.set(name, { ...pass.unnoted.get(name), ...blobs })
+      }
     }
   }
 }
@@ -174,7 +188,18 @@ async function sweepSegments(pass: Pass, drive: Drive): Promise<void> {
     if (notes.movedAt !== null) {
       if (notes.movedAt > Date.now() - pass.graceMs) continue
       await drop(pass, segment)
-    } else if (await compactSegment(pass, drive, segment, notes) === 'empty') await drop(pass, segment)
+    } else if (await compact(pass, drive, segment, notes) === 'empty') await drop(pass, segment)
+  }
+}
+
+/** A disk without room for the live records of one segment may still be rid of the next one. */
+async function compact(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
+  try {
+    return await compactSegment(pass, drive, segment, notes)
+  } catch (error) {
+    if (!isFull(error)) throw error
+    pass.log.warn('no room to compact a segment', { segment: segment.name })
+    return 'kept'
   }
 }
 

@@ -1,10 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { closeSync, constants, fdatasync, fsync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, fdatasync, fsync, fsyncSync, openSync, readFileSync, statfsSync, writeFileSync } from 'node:fs'
 import { link, mkdir, open, readFile, readdir, rename, rm, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join, resolve, relative, sep } from 'node:path'
 import { promisify } from 'node:util'
 import { S3Error } from '../../domain/errors.ts'
+import { diskReserveBytes, diskRoomMs } from '../../domain/limits.ts'
 import type { Log } from '../backend.ts'
 
 /** Name of the file that makes a folder a drive; a folder without it is a missing mount, never a new drive with bytes. */
@@ -49,6 +50,23 @@ export function ioFailure(error: unknown): IoFailure {
 }
 
 const fullCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
+
+/** Whether something failed because there is no room. */
+export function isFull(error: unknown): boolean {
+  return fullCodes.has(codeOf(error)) || (error instanceof S3Error && error.code === 'InsufficientStorage')
+}
+
+const roomyUntil = new WeakMap<Drive, number>()
+
+/** Whether clients may still write: the reserve of the disk is not touched. A full disk is looked at anew by every call. */
+export function hasRoom(drive: Drive): boolean {
+  const now = performance.now()
+  if (now < (roomyUntil.get(drive) ?? 0)) return true
+  const { bavail, blocks, bsize } = statfsSync(drive.root)
+  const roomy = bavail * bsize > diskReserveBytes(blocks * bsize)
+  if (roomy) roomyUntil.set(drive, now + diskRoomMs)
+  return roomy
+}
 const brokenCodes = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'ESTALE', 'EUCLEAN'])
 
 /**

@@ -1,0 +1,140 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { startExternalPostgres, type ExternalPostgres } from '../support/external-postgres.ts'
+import { contentOf, type Content } from '../support/ledger.ts'
+import { freshBody } from '../support/load.ts'
+import { signedRequest, xmlText, xmlTexts, type RawResponse } from '../support/raw.ts'
+import { bucketSender, newBucket, outcome } from '../support/s3.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { smallDisk, type SmallDisk } from '../support/tmpfs.ts'
+
+const soon = { timeout: 30_000, interval: 200 }
+const sweepOften = { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' }
+const full = '507 InsufficientStorage'
+
+/** A server on a small disk, one bucket, and what its clients know to be in it. */
+function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
+  const stored = new Map<string, Content>()
+  let place: SmallDisk
+  let server: TestServer
+  let send: ReturnType<typeof bucketSender>
+  let count = 0
+  beforeAll(async () => {
+    place = await smallDisk(megabytes)
+    server = await startServer({ dataDir: place.folder, wrapper: place.wrapper, env: { ...sweepOften, ...env() } })
+    send = bucketSender(server, await newBucket(server.client))
+  })
+  afterAll(async () => {
+    await server?.remove()
+    await place?.remove()
+  })
+
+  async function put(size: number): Promise<string> {
+    const body = freshBody(size)
+    const key = `${size}/${String(count++).padStart(5, '0')}`
+    const response = await send('PUT', key, { body })
+    if (response.status === 200) stored.set(key, contentOf(body))
+    return outcome(response)
+  }
+
+  return {
+    put,
+    send: (...args: Parameters<typeof send>): Promise<RawResponse> => send(...args),
+    server: () => server,
+    /** Puts objects of this size until one is refused; the refusal. */
+    async fill(size: number): Promise<string> {
+      for (;;) {
+        const answers = await Promise.all(Array.from({ length: 4 }, () => put(size)))
+        const refused = answers.find((answer) => answer !== '200')
+        if (refused !== undefined) return refused
+      }
+    },
+    async removeAll(size: number): Promise<void> {
+      for (const key of [...stored.keys()].filter((each) => each.startsWith(`${size}/`))) {
+        expect(outcome(await send('DELETE', key))).toBe('204')
+        stored.delete(key)
+      }
+    },
+    /** Exactly what was acknowledged is listed, each byte of it is there, and nothing half-written is. */
+    async isWhole(): Promise<void> {
+      const keys: string[] = []
+      for (let after = ''; ; after = keys.at(-1) ?? '') {
+        const page = await send('GET', `?list-type=2&start-after=${encodeURIComponent(after)}`)
+        keys.push(...xmlTexts(page.text, 'Key'))
+        if (xmlText(page.text, 'IsTruncated') !== 'true') break
+      }
+      expect(keys).toEqual([...stored.keys()].sort())
+      for (const [key, content] of stored) expect(contentOf((await send('GET', key)).body), key).toEqual(content)
+      const temporaries = await readdir(join(place.seenFrom(server.pid), 'drive', 'tmp'), { recursive: true })
+      expect(temporaries.filter((name) => name.includes('/'))).toEqual([])
+    },
+  }
+}
+
+describe('a full disk', () => {
+  let postgres: ExternalPostgres
+  beforeAll(async () => {
+    postgres = await startExternalPostgres()
+  })
+  afterAll(() => postgres?.remove())
+  const it = disk(() => ({ HOLDFAST_DATABASE_URL: postgres.url }), 64)
+
+  test('refuses large bodies, parts and small bodies with 507 and leaves nothing of them', async () => {
+    for (const size of [0, 100, 100_000]) expect(await it.put(size)).toBe('200')
+    const created = await it.send('POST', 'parts?uploads')
+    expect(await it.fill(4_000_000)).toBe(full)
+    expect(await it.fill(400_000)).toBe(full)
+    const part = `parts?partNumber=1&uploadId=${xmlText(created.text, 'UploadId')}`
+    expect(outcome(await it.send('PUT', part, { body: freshBody(5_300_000) }))).toBe(full)
+    expect(await it.fill(100_000)).toBe(full)
+    expect(await it.fill(3_000)).toBe(full)
+    await it.isWhole()
+  })
+
+  test('goes on reading, listing, copying and deleting', async () => {
+    expect(outcome(await it.send('PUT', 'a-copy', { headers: { 'x-amz-copy-source': (await firstKey()) } }))).toBe('200')
+    expect(outcome(await it.send('HEAD', 'a-copy'))).toBe('200')
+    expect(outcome(await it.send('DELETE', 'a-copy'))).toBe('204')
+    expect((await signedRequest({ server: it.server(), path: '/' })).status).toBe(200)
+    await it.isWhole()
+  })
+
+  test('takes writes again without a restart once large objects were deleted', async () => {
+    await it.removeAll(4_000_000)
+    await expect.poll(() => it.put(4_000_000), soon).toBe('200')
+    await expect.poll(() => it.put(1_000), soon).toBe('200')
+    await it.isWhole()
+  })
+
+  test('takes writes again when small objects alone were deleted', async () => {
+    await it.removeAll(4_000_000)
+    await expect.poll(() => it.put(100_000), soon).toBe('200')
+    expect(await it.fill(100_000)).toBe(full)
+    await it.removeAll(100_000)
+    await expect.poll(() => it.put(4_000_000), soon).toBe('200')
+    await expect.poll(() => it.put(100_000), soon).toBe('200')
+    await it.isWhole()
+  })
+
+  async function firstKey(): Promise<string> {
+    const page = await it.send('GET', '?list-type=2&prefix=4000000/')
+    return `/${xmlText(page.text, 'Name')}/${xmlTexts(page.text, 'Key')[0]}`
+  }
+})
+
+describe('a full disk that holds the database as well', () => {
+  const it = disk(() => ({}), 256)
+
+  test('leaves the database room to delete and to come back from its own death', async () => {
+    expect(await it.put(100)).toBe('200')
+    expect(await it.fill(4_000_000)).toBe(full)
+    expect(await it.fill(100_000)).toBe(full)
+    await it.isWhole()
+    await it.server().killPostgres()
+    await expect.poll(async () => (await signedRequest({ server: it.server(), path: '/' })).status, soon).toBe(200)
+    await it.removeAll(4_000_000)
+    await expect.poll(() => it.put(4_000_000), soon).toBe('200')
+    await it.isWhole()
+  })
+})
