@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -91,7 +92,7 @@ export async function startServer({ env = {}, dataDir: given, checkout = root, w
     output: () => chunks.join(''),
     stop,
     async kill9() {
-      const postmaster = await postmasterPid(dataDir)
+      const postmaster = await postmasterPid(running.child.pid, dataDir)
       const family = postmaster === null ? [] : await familyOf(postmaster)
       signalAll([running.child.pid as number, ...family], 'SIGKILL')
       await running.exited
@@ -101,7 +102,7 @@ export async function startServer({ env = {}, dataDir: given, checkout = root, w
       await running.exited
     },
     async killPostgres() {
-      const postmaster = await postmasterPid(dataDir)
+      const postmaster = await postmasterPid(running.child.pid, dataDir)
       if (postmaster !== null) signalAll(await familyOf(postmaster), 'SIGKILL')
     },
     exited: () => running.exited,
@@ -165,9 +166,11 @@ function launch([program = '', ...args]: readonly string[], env: Readonly<Record
   })
 }
 
-/** First line of `postmaster.pid`; null when no embedded PostgreSQL runs. */
-async function postmasterPid(dataDir: string): Promise<number | null> {
-  const text = await readFile(path.join(dataDir, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
+/** First line of `postmaster.pid`, as the server sees it; null when no embedded PostgreSQL runs. */
+async function postmasterPid(server: number | undefined, dataDir: string): Promise<number | null> {
+  const seen = path.join(`/proc/${server}/root`, dataDir)
+  const folder = existsSync(seen) ? seen : dataDir
+  const text = await readFile(path.join(folder, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
   const pid = Number(text.split('\n')[0])
   return Number.isSafeInteger(pid) && pid > 0 ? pid : null
 }
