@@ -7,8 +7,20 @@ export function httpDate(ms: number): string {
 
 /** `2026-01-02T03:04:05.000Z`: S3's documents have milliseconds that are always zero, as its versions have whole seconds. */
 export function isoDate(ms: number): string {
-  return new Date(Math.floor(ms / 1000) * 1000).toISOString()
+  const second = Math.floor(ms / 1000)
+  const day = Math.floor(second / 86_400)
+  if (day !== lastDay) {
+    lastDay = day
+    lastDayText = new Date(day * 86_400_000).toISOString().slice(0, -13)
+  }
+  const rest = second - day * 86_400
+  return `${lastDayText}${twoDigits[Math.floor(rest / 3600)]}:${twoDigits[Math.floor(rest / 60) % 60]}:${twoDigits[rest % 60]}.000Z`
 }
+
+/** A page of a listing has a thousand dates of mostly one day, for which the calendar is asked once. */
+let lastDay = Number.NaN
+let lastDayText = ''
+const twoDigits = Array.from({ length: 60 }, (_, value) => String(value).padStart(2, '0'))
 
 /**
  * Epoch ms of an HTTP date in any of its three forms (RFC 9110, 5.6.7) or of an ISO 8601 time, which some SDKs send;

@@ -248,13 +248,15 @@ function renderContent(content: XmlContent): string {
 }
 
 const special = /[&<>"\ufffe\uffff]|[^\P{Cc}\t\n\u007f-\u009f]/u
-const specials = new RegExp(special, 'gu')
-const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
+const forbiddenInText = /[^\P{Cc}\t\n\u007f-\u009f]|[\ufffe\uffff]/u
+const allForbidden = new RegExp(forbiddenInText, 'gu')
 
 /** Forbidden characters become numeric references as AWS writes them; clients that need strict XML ask for encoding-type=url. */
 export function escapeText(text: string): string {
   if (!special.test(text)) return text
-  return text.replace(specials, (character) => escapes[character] ?? `&#${character.charCodeAt(0)};`)
+  // One plain replacement for each is several times faster than a callback: every ETag of a listing has two quotes.
+  const escaped = text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+  return forbiddenInText.test(escaped) ? escaped.replace(allForbidden, (character) => `&#${character.charCodeAt(0)};`) : escaped
 }
 
 /**
