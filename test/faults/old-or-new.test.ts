@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshBody } from '../support/load.ts'
-import { signedRequest, signRequest, xmlText } from '../support/raw.ts'
+import { signRequest, xmlText } from '../support/raw.ts'
 import { bucketSender, newBucket, outcome } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
