@@ -12,6 +12,9 @@ export async function digest(
   context: ReadContext, pool: WorkerPool, manifest: readonly Extent[], algorithms: readonly (ChecksumAlgorithm | 'MD5')[],
 ): Promise<Record<string, string>> {
   const { port, outcome } = pool.digest({ algorithms })
+  // When the worker gives up, nothing that was posted will be acknowledged.
+  const early = outcome.then(() => undefined)
+  early.catch(() => undefined)
   const reader = await read(context, manifest, 0, manifestSize(manifest)).catch((error: unknown) => {
     port.close()
     throw error
@@ -21,7 +24,7 @@ export async function digest(
       const copy = Uint8Array.from(bytes)
       const acknowledged = new Promise<void>((resolve) => void port.once('message', () => resolve()))
       port.postMessage(copy, [copy.buffer])
-      await acknowledged
+      await Promise.race([acknowledged, early])
     }
     port.postMessage(null)
     return await outcome

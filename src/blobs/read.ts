@@ -80,6 +80,8 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
   let file: BlobFile | null = null
   let current: Chunk | null = null
   let ahead: Promise<Chunk> | null = null
+  /** The load that was begun last: until it has ended it may use the file, or bring one. */
+  let loading: Promise<unknown> = Promise.resolve()
   let closed = false
 
   async function load(step: Step, buffer: Uint8Array | null): Promise<Chunk> {
@@ -111,7 +113,11 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
   /** Starts the next step; null when there is none. `buffer` null means to wait for one. */
   function begin(buffer: Uint8Array | null): Promise<Chunk> | null {
     const step = steps.next()
-    if (!step.done) return load(step.value, buffer)
+    if (!step.done) {
+      const chunk = load(step.value, buffer)
+      loading = chunk.catch(() => undefined)
+      return chunk
+    }
     if (buffer !== null) context.buffers.release(buffer)
     return null
   }
@@ -133,8 +139,9 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
     unpin()
     drop(current)
     current = null
-    const last = ahead ?? Promise.resolve(null)
-    void last.then(drop, () => undefined).finally(() => {
+    void ahead?.then(drop, () => undefined)
+    // The client may leave in the middle of a read: its descriptor must not become another file's under it.
+    void loading.then(() => {
       if (file !== null) closeRead(file.fd)
     })
   }

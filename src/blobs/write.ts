@@ -102,7 +102,10 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
     let received = false
     const large = startLargeUpload({ session, slabs: writer.slabs, onReady: () => reception?.ready() })
     // A worker that gives its verdict early ends the reception: the rest of the body is not wanted.
-    const early = large.outcome.then((outcome) => (received ? never : Promise.reject(outcomeError(writer, drive, outcome))))
+    const early = new Promise<never>((_, reject) => {
+      large.outcome.then((outcome) => received || reject(outcomeError(writer, drive, outcome)), reject)
+    })
+    early.catch(() => undefined)
     try {
       reception = receive(body, options.bytesMax, large.sink, framingOf(body), writer.watchdog)
       const { size, trailer } = await Promise.race([reception.done, early])
@@ -120,8 +123,6 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
     load.uploads -= 1
   }
 }
-
-const never = new Promise<never>(() => undefined)
 
 function outcomeError(writer: Writer, drive: Drive, outcome: UploadOutcome): S3Error {
   if ('refusal' in outcome) return refusalError(outcome.refusal)
