@@ -19,8 +19,8 @@ export interface ExchangeOptions extends IncomingOptions {
 
 export interface Exchange {
   readonly serve: Serve
-  /** Some request of this connection has an answer that has begun and is not out yet. */
-  answering(socket: Duplex): boolean
+  /** The answer that is under way on this connection; null when there is none. */
+  answering(socket: Duplex): ServerResponse | null
   /** From now on every answer closes its connection. */
   drain(): void
   /** Stops the timer that ends transfers that stand still. */

@@ -1,4 +1,4 @@
-import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
+import { createServer, STATUS_CODES, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { S3Error } from '../domain/errors.ts'
@@ -19,8 +19,8 @@ export interface ListenOptions {
   readonly listener: RequestListener
   /** Bytes of a request that nobody could parse are answered by S3's XML or, on the control port, by Node's own bare status. */
   readonly s3: boolean
-  /** The request whose bytes the parser gave up on has been answered already. */
-  readonly answering?: (socket: Duplex) => boolean
+  /** The answer that is under way on this connection, to a request that came before the bytes that nobody could parse; null when there is none. */
+  readonly answering?: (socket: Duplex) => ServerResponse | null
 }
 
 /** Opens one port. Rejects with Node's error when the address cannot be had. */
@@ -41,7 +41,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   server.maxConnections = connectionsMax
   // Object keys are not routes: a request that asks to continue goes the same way, and the operation says when.
   if (options.s3) server.on('checkContinue', options.listener)
-  if (options.s3) server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.answering?.(socket) ?? false))
+  if (options.s3) server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.answering?.(socket) ?? null))
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(addressError(error, options)))
     server.listen({ host: options.host, port: options.port, backlog: 4096 }, () => {
@@ -73,9 +73,14 @@ async function stop(server: Server): Promise<void> {
 }
 
 /** Answers what the HTTP parser refused: the request has no exchange, so the bytes go straight to the socket, which then closes. */
-function refuse(error: NodeJS.ErrnoException, socket: Duplex, answering: boolean): void {
-  if (error.code === 'ECONNRESET' || !socket.writable || answering) {
+function refuse(error: NodeJS.ErrnoException, socket: Duplex, answering: ServerResponse | null): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
+    return
+  }
+  if (answering !== null) {
+    // What that request did is done: a refusal in place of its answer would say that it was not.
+    answering.once('close', () => socket.destroy())
     return
   }
   const requestId = nextRequestId()

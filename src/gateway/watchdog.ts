@@ -6,8 +6,8 @@ import { watchdogBytesMin, watchdogPeriodMs } from './limits.ts'
 
 export interface Watchdog {
   add(incoming: IncomingMessage, outgoing: ServerResponse): void
-  /** The last request of this connection has an answer that has begun and is not yet out. */
-  answering(socket: Duplex): boolean
+  /** The answer to the last request of this connection, when that request came whole, or its answer has begun, and it is not out yet; else null. */
+  answering(socket: Duplex): ServerResponse | null
   close(): void
 }
 
@@ -41,8 +41,8 @@ export function createWatchdog(log: Log, periodMs = watchdogPeriodMs): Watchdog 
       socket.once('close', () => connections.delete(socket))
     },
     answering(socket) {
-      const outgoing = connections.get(socket)?.outgoing
-      return outgoing !== undefined && outgoing.headersSent && !outgoing.writableFinished
+      const last = connections.get(socket)
+      return last !== undefined && (last.incoming.complete || last.outgoing.headersSent) && !last.outgoing.writableFinished ? last.outgoing : null
     },
     close: () => clearInterval(timer),
   }

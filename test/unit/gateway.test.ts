@@ -291,6 +291,17 @@ describe('bytes that are no request', () => {
     expect(parse(await raw(port, get('/'))).body).toBe('fine')
   })
 
+  test.each(['nonsense\r\n\r\n', 'GET /b/k HTTP/1.1\nHost: h\n\n'])('behind a request that is running do not take its answer away: %j', async (bytes) => {
+    const slow = Promise.withResolvers<Reply>()
+    const { port, seen } = await gateway(() => slow.promise)
+    setTimeout(() => slow.resolve({ status: 200, body: 'done' }), 50)
+    for (const connection of ['close', 'keep-alive']) {
+      const text = await raw(port, `PUT /b/k HTTP/1.1\r\nHost: h\r\nConnection: ${connection}\r\nContent-Length: 5\r\n\r\nhello${bytes}`)
+      expect(parse(text)).toMatchObject({ status: 200, body: expect.stringMatching(/^done/) })
+    }
+    expect(seen).toHaveLength(2)
+  })
+
   test('20 KB of headers, and 9 KB', async () => {
     const { port, seen } = await gateway(() => ({ status: 200, body: 'fine' }))
     for (const bytes of [20_000, 9_000]) {
