@@ -54,7 +54,7 @@ interface Lane {
 /** Plans look rows up by key: no scan of a table, whatever the statistics say of it at the moment. */
 const laneSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
   SET enable_bitmapscan = off; SET enable_material = off; SET jit = off; SET lock_timeout = '10s'; SET statement_timeout = '20s';
-  SET idle_in_transaction_session_timeout = '15s'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
+  SET idle_in_transaction_session_timeout = '15s'`
 
 export function openCommitter(options: CommitterOptions): Committer {
   const queue: Job[] = []

@@ -35,6 +35,13 @@ export interface LineOptions {
   readonly onConnect?: (client: pg.Client) => Promise<void>
 }
 
+/** Sets a session right whose database has other defaults: an answered write is on the disk, and what a lock was waited for is seen behind it. */
+const sessionSetup = `SET default_transaction_isolation = 'read committed';
+  SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
+/** The same for one transaction. */
+export const beginSafely = `BEGIN ISOLATION LEVEL READ COMMITTED;
+  SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`
+
 const backOffMsMin = 25
 const backOffMsMax = 1000
 /** A server that takes longer for a statement is taken for dead: the longest one reads or writes a page or a group. */
@@ -64,7 +71,7 @@ export function openLine(options: LineOptions): Line {
     client.once('end', () => drop(client))
     await client.connect()
     try {
-      await client.query(setup)
+      await client.query(`${sessionSetup}; ${setup}`)
       await options.onConnect?.(client)
     } catch (error) {
       discard(client)

@@ -91,7 +91,8 @@ function writeNoncurrent(keys: readonly KeyState[]): Statement | null {
   return {
     name: 'write_noncurrent',
     text: `INSERT INTO noncurrent_versions (${versionColumns.join(', ')}, noncurrent_seq)
-      SELECT * FROM unnest(${placeholders}, $${versionColumns.length + 1}::bigint[]) ON CONFLICT (bucket_id, key, seq) DO UPDATE SET tags = excluded.tags`,
+      SELECT * FROM unnest(${placeholders}, $${versionColumns.length + 1}::bigint[]) ON CONFLICT (bucket_id, key, seq)
+      DO UPDATE SET tags = excluded.tags, noncurrent_seq = excluded.noncurrent_seq`,
     values: [...versionArrays(added.map(({ row }) => row)), numberArray(added.map(({ noncurrentSeq }) => noncurrentSeq))],
   }
 }

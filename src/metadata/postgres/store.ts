@@ -52,6 +52,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   const buckets = briefCache<Bucket>()
   const keys = briefCache<AccessKey>()
   const changes = line('SET jit = off', (client) => listen(client, buckets, keys))
+  await warnOfUnsafeServer(reads, log)
   const committer = openCommitter({ connection, log, now, waitMs })
 
   const close = async (): Promise<void> => {
@@ -75,6 +76,14 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     },
     close: () => (closed ??= close()),
   }
+}
+
+/** What no session can set right for itself; the embedded server has it right unless somebody changed it. */
+async function warnOfUnsafeServer(line: Line, log: (message: string) => void): Promise<void> {
+  const rows = await line.query({
+    name: 'unsafe', text: `SELECT name FROM pg_settings WHERE name = ANY ($1::text[]) AND setting = 'off'`, values: ['{fsync,full_page_writes}'],
+  })
+  for (const [name] of rows) log(`PostgreSQL runs with ${name} = off: a loss of power can destroy the database and every object with it`)
 }
 
 /** Whatever was missed while the connection was away is made up for by forgetting everything. */

@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { clientError } from './connect.ts'
+import { beginSafely, clientError } from './connect.ts'
 
 /**
  * Rare work that needs a transaction of its own (buckets, identities, the sweeper), outside the committer's groups. Rejects
@@ -11,7 +11,7 @@ export async function inTransaction<Result>(pool: pg.Pool, work: (client: pg.Poo
   try {
     client = await pool.connect()
     client.on('error', heard)
-    await client.query('BEGIN')
+    await client.query(beginSafely)
     const result = await work(client)
     await client.query('COMMIT')
     failed = false
