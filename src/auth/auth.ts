@@ -52,8 +52,11 @@ const versionTwoRefused = 'The authorization mechanism you have provided is not 
 
 type Form = 'header-v4' | 'header-v2' | 'query-v4' | 'query-v2'
 
-/** Which form a request uses. Throws AccessDenied for none and InvalidArgument for several or an unknown scheme. */
-function formOf(request: S3Request, authorization: string | undefined): Form {
+/**
+ * Which form a request uses. Throws AccessDenied for none and InvalidArgument for several or an unknown scheme.
+ * A HEAD without a signature is how SDKs look for a bucket's region: the refusal has it in a header.
+ */
+function formOf(request: S3Request, authorization: string | undefined, region: string): Form {
   const { query } = request
   const forms: Form[] = []
   if (authorization !== undefined) forms.push(authorization.startsWith('AWS ') ? 'header-v2' : 'header-v4')
@@ -62,7 +65,7 @@ function formOf(request: S3Request, authorization: string | undefined): Form {
     if (query.has('AWSAccessKeyId') || query.has('Signature')) forms.push('query-v2')
   }
   const form = forms[0]
-  if (form === undefined) throw new S3Error('AccessDenied')
+  if (form === undefined) throw new S3Error('AccessDenied', undefined, { headers: { 'x-amz-bucket-region': region } })
   if (forms.length > 1) {
     throw new S3Error('InvalidArgument', onlyOneMechanism, { fields: { ArgumentName: 'Authorization', ArgumentValue: authorization ?? '' } })
   }
@@ -113,7 +116,7 @@ export function createAuth(options: AuthOptions): Auth {
   return {
     async authenticate(request) {
       const authorization = request.headers.get('authorization')
-      const form = formOf(request, authorization)
+      const form = formOf(request, authorization, options.region)
       assertNoSessionToken(request)
       switch (form) {
         case 'header-v4': return authenticateV4(request, parseHeaderV4(request, authorization ?? '', options.region))

@@ -28,16 +28,16 @@ export interface ParsedV4 {
   readonly expiresSeconds: number | null
 }
 
-function malformedHeader(detail: string, fields: Record<string, string> = {}): S3Error {
-  return new S3Error('AuthorizationHeaderMalformed', `The authorization header is malformed; ${detail}`, { fields })
+function malformedHeader(detail: string): S3Error {
+  return new S3Error('AuthorizationHeaderMalformed', `The authorization header is malformed; ${detail}`)
 }
 
-function malformedQuery(message: string, fields: Record<string, string> = {}): S3Error {
-  return new S3Error('AuthorizationQueryParametersError', message, { fields })
+function malformedQuery(message: string): S3Error {
+  return new S3Error('AuthorizationQueryParametersError', message)
 }
 
-function malformedCredential(presigned: boolean, detail: string, fields: Record<string, string> = {}): S3Error {
-  return presigned ? malformedQuery(`Error parsing the X-Amz-Credential parameter; ${detail}`, fields) : malformedHeader(detail, fields)
+function malformedCredential(presigned: boolean, detail: string): S3Error {
+  return presigned ? malformedQuery(`Error parsing the X-Amz-Credential parameter; ${detail}`) : malformedHeader(detail)
 }
 
 /**
@@ -58,7 +58,9 @@ function parseCredential(credential: string, presigned: boolean, region: string,
     throw malformedCredential(presigned, `Invalid credential date "${scopeDate}". This date is not the same as X-Amz-Date: "${day}".`)
   }
   if (scopeRegion !== region) {
-    throw malformedCredential(presigned, `the region '${scopeRegion}' is wrong; expecting '${region}'`, { Region: region })
+    const { code, message } = malformedCredential(presigned, `the region '${scopeRegion}' is wrong; expecting '${region}'`)
+    // The answer to HEAD has no document: clients that correct their region find it in the header.
+    throw new S3Error(code, message, { fields: { Region: region }, headers: { 'x-amz-bucket-region': region } })
   }
   const scope = `${scopeDate}/${scopeRegion}/${service}/${terminator}`
   return { accessKeyId: credential.slice(0, credential.length - scope.length - 1), date: scopeDate, region: scopeRegion, scope }

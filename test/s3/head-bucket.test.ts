@@ -43,3 +43,12 @@ test('a request without a signature, or with a wrong one, answers 403 without a 
   expect(wrong.status).toBe(403)
   expect(wrong.body.length).toBe(0)
 })
+
+test('who asked in the wrong region or without a signature finds the right region in a header, as there is no body', async () => {
+  const path = `/${await newBucket(client)}`
+  for (const sign of ['header', 'presigned'] as const) {
+    const wrong = await signedRequest({ server: { ...server, region: 'eu-west-1' }, method: 'HEAD', path, sign })
+    expect([wrong.status, wrong.headers['x-amz-bucket-region'], wrong.body.length]).toEqual([400, 'us-east-1', 0])
+  }
+  expect((await signedRequest({ server, method: 'HEAD', path, sign: 'none' })).headers['x-amz-bucket-region']).toBe('us-east-1')
+})
