@@ -42,7 +42,7 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   const names = targetNames(request)
   const { principal } = authenticated
   const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))
-  authorise(actionOf(operation, request), names.bucket, names.key)
+  if (operation.authorises !== 'itself') authorise(actionOf(operation, request), names.bucket, names.key)
 
   const openBucket = (name: string, expectedOwner: string | undefined): Promise<Bucket> => openOwnBucket(options.metadata, principal, name, expectedOwner)
   const bucket = operation.level === 'bucket' ? await openBucket(names.bucket, request.headers.get('x-amz-expected-bucket-owner')) : null
@@ -66,8 +66,9 @@ function actionOf(operation: Operation, request: S3Request): string {
   return operation.versionedAction !== undefined && request.query.has('versionId') ? operation.versionedAction : operation.action
 }
 
+/** All buckets together are named as policies name them: a grant of s3:ListAllMyBuckets stands on `arn:aws:s3:::*` or on `*`. */
 function resourceArn(bucket: string, key: string): string {
-  if (bucket === '') return '*'
+  if (bucket === '') return 'arn:aws:s3:::*'
   return key === '' ? `arn:aws:s3:::${bucket}` : `arn:aws:s3:::${bucket}/${key}`
 }
 
@@ -75,7 +76,8 @@ function resourceArn(bucket: string, key: string): string {
 async function openOwnBucket(metadata: MetadataStore, principal: Principal, name: string, expectedOwner: string | undefined): Promise<Bucket> {
   const bucket = await metadata.bucket(name)
   if (bucket === null) throw noSuchBucket(name)
-  if (bucket.accountId !== principal.account.id) throw new S3Error('AccessDenied')
+  // S3 tells the region of any bucket: clients look for it in this header of a refused HEAD.
+  if (bucket.accountId !== principal.account.id) throw new S3Error('AccessDenied', undefined, { headers: { 'x-amz-bucket-region': bucket.region } })
   if (expectedOwner !== undefined && expectedOwner !== bucket.accountId) throw new S3Error('AccessDenied')
   return bucket
 }

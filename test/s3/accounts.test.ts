@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { complete, createUpload, putParts } from '../support/multipart.ts'
-import { signedRequest, xmlText, xmlTexts, type RawRequest, type RawResponse } from '../support/raw.ts'
+import { signedRequest, xmlBlocks, xmlText, xmlTexts, type RawRequest, type RawResponse } from '../support/raw.ts'
 import { bucketName, outcome } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
@@ -23,7 +23,7 @@ const bootstrap = {
       id: '111111111111', canonicalId: 'a'.repeat(64), displayName: 'Red', email: 'red@example.com', accessKeys: [red],
       users: [
         { name: 'reader', path: '/team/', accessKeys: [reader], policies: [policy(allow(['s3:GetObject', 's3:ListBucket'], [arn, `${arn}/open/*`]))] },
-        { name: 'writer', accessKeys: [writer], policies: [policy(allow('s3:*', `${arn}/w/*`), allow(['s3:ListAllMyBuckets'], '*'))] },
+        { name: 'writer', accessKeys: [writer], policies: [policy(allow('s3:*', `${arn}/w/*`), allow(['s3:ListAllMyBuckets'], 'arn:aws:s3:::*'))] },
         { name: 'denied', accessKeys: [denied], policies: [policy(allow('*', '*'), { Effect: 'Deny', Action: 's3:DeleteObject*', Resource: '*' }, { Effect: 'Deny', Action: 's3:GetObject', Resource: `${arn}/secret/*` })] },
         { name: 'powerless', accessKeys: [powerless] },
       ],
@@ -146,6 +146,15 @@ describe('users do what their policies allow', () => {
     expect(outcome(await as(denied, 'DELETE', `${bucket}/open/k`))).toBe('403 AccessDenied')
     const many = await as(denied, 'POST', `${bucket}?delete`, { body: '<Delete><Object><Key>open/k</Key></Object></Delete>' })
     expect(many.text).toContain('AccessDenied')
+    expect((await as(red, 'GET', `${bucket}/open/k`)).text).toBe('open/k')
+  })
+
+  test('DeleteObjects needs the right to delete each key, and none to the bucket', async () => {
+    await as(red, 'PUT', `${bucket}/w/gone`, put)
+    const answer = await as(writer, 'POST', `${bucket}?delete`, { body: '<Delete><Object><Key>w/gone</Key></Object><Object><Key>open/k</Key></Object></Delete>' })
+    expect(outcome(answer)).toBe('200')
+    expect(xmlBlocks(answer.text, 'Deleted')).toEqual(['<Key>w/gone</Key>'])
+    expect(xmlBlocks(answer.text, 'Error')[0]).toContain('<Key>open/k</Key><Code>AccessDenied</Code>')
     expect((await as(red, 'GET', `${bucket}/open/k`)).text).toBe('open/k')
   })
 

@@ -14,9 +14,9 @@ interface Deletion {
   readonly when: DeleteConditions
 }
 
-/** Each key is a delete of its own, in the order of the document; one that fails does not stop the others. */
+/** Each key is a delete of its own, in the order of the document, with a right of its own; one that fails does not stop the others. */
 export const deleteObjects = bucketOperation({
-  name: 'DeleteObjects', route: 'POST bucket ?delete', action: 's3:DeleteObject', body: 'xml',
+  name: 'DeleteObjects', route: 'POST bucket ?delete', action: 's3:DeleteObject', authorises: 'itself', body: 'xml',
   input(request) {
     refuseUnsupported(request.http.headers)
     const root = parseXml(request.xml, 'Delete')
