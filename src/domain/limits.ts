@@ -83,3 +83,4 @@ export const diskRoomMs = 200
 /** More than this share of a drive as orphans is a sign of a wrong database, not of litter; few blobs are let go. */
 export const orphanShareMax = 0.01
 export const orphanBlobsFloor = 100
+export const orphanBytesFloor = 1024 ** 3

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
 import type { OpenBlobs } from '../blobs/blobs.ts'
-import { orphanAgeMs, orphanBlobsFloor, orphanShareMax, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
+import { orphanAgeMs, orphanBlobsFloor, orphanBytesFloor, orphanShareMax, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
 import type { SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
 import { compactSegment, orphanRecords } from './compaction.ts'
@@ -100,8 +100,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     runOnce,
     start() {
+      let idle = true
       timer ??= setInterval(() => {
-        runOnce({ orphans: passes++ % orphanEvery === 0 }).catch((error: unknown) => options.log.error('sweep failed', { error: String(error) }))
+        // A pass over a large drive takes longer than the interval.
+        if (!idle) return
+        idle = false
+        runOnce({ orphans: passes++ % orphanEvery === 0 })
+          .catch((error: unknown) => options.log.error('sweep failed', { error: String(error) }))
+          .finally(() => { idle = true })
       }, intervalMs)
       timer.unref()
     },
@@ -236,7 +242,7 @@ async function sweepOrphans(pass: Pass, drive: Drive): Promise<string | null> {
     orphans.push(...(await orphanRecords(pass, drive, segment)))
   }
   const bytes = orphans.reduce((sum, orphan) => sum + orphan.bytes, 0)
-  if (orphans.length > orphanBlobsFloor && bytes > total * orphanShareMax) {
+  if ((orphans.length > orphanBlobsFloor || bytes > orphanBytesFloor) && bytes > total * orphanShareMax) {
     return `${orphans.length} blobs (${bytes} of ${total} bytes) of drive ${drive.root} are named by no row: too many to be litter`
   }
   for (const orphan of orphans) await orphan.remove()

@@ -1,8 +1,9 @@
-import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import type { SweepStore } from '../../src/metadata/store.ts'
+import { encodeFooter } from '../../src/storage/backend.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
 import type { Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
@@ -133,6 +134,20 @@ test('it stops when much would go as orphans', async () => {
   const before = await room.files()
   expect((await sweeper().runOnce({ orphans: true })).stopped).toContain('101 blobs')
   expect(await room.files()).toEqual(before)
+})
+
+test('it stops when a few blobs would go that are most of the drive', async () => {
+  const blob = 'ab'.repeat(16)
+  const length = 2 * 1024 ** 3
+  const folder = join(room.root, 'blobs', 'ab', 'ab')
+  await mkdir(folder, { recursive: true })
+  const path = join(folder, blob)
+  await writeFile(path, '')
+  await truncate(path, length)
+  await appendFile(path, encodeFooter({ blob, length, bucketId: 1, key: 'k', blocks: new Uint32Array(length / 1024 ** 2) }))
+  await age()
+  expect((await sweeper().runOnce({ orphans: true })).stopped).toContain('1 blobs')
+  expect(await readdir(folder)).toEqual([blob])
 })
 
 test('it stops when the drive is missing or foreign, or the database younger or another one', async () => {

@@ -115,7 +115,9 @@ export function* scanSegment(path: string): Generator<ScannedRecord> {
     let at = segmentHeaderBytes
     while (at + recordHeaderBytes <= size) {
       readSync(fd, head, 0, recordHeaderBytes, at)
-      const header = decodeRecordHeader(head)
+      const found = decodeRecordHeader(head)
+      // Inside a damaged stretch lie bytes of clients, which may look like a header of any length.
+      const header = found !== null && at + recordHeaderBytes + found.length + found.keyBytes <= size ? found : null
       const rest = header === null ? null : Buffer.alloc(header.length + header.keyBytes)
       const got = rest === null ? 0 : readSync(fd, rest, 0, rest.length, at + recordHeaderBytes)
       if (header === null || rest === null || got < rest.length || crc32c(rest.subarray(0, header.length)) !== header.bodyCrc) {
