@@ -56,7 +56,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
   const store = await open(openPostgresStore({ connection, masterKey, log: say, now: Date.now }), (opened) => opened.close())
   await store.applyBootstrap(root.bootstrap)
 
-  const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid) })
+  const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid), known: () => store.drives() })
   const pool = await open(createPool(), (opened) => opened.close())
   const blobs = await open(
     createBlobs({ drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, relocations: (ids) => store.relocations(ids), log }),

@@ -35,6 +35,15 @@ test('a folder with blobs but without its marker is refused', async () => {
   await rm(root, { recursive: true })
 })
 
+test('an empty folder is no new drive when the database knows one already: it is a missing mount', async () => {
+  const root = await scratch()
+  const known = async () => [{ uuid: 'the-old-one' }]
+  for (let start = 0; start < 2; start++) await expect(openDrive({ root, register, known })).rejects.toThrow('the-old-one')
+  const drive = await openDrive({ root, register })
+  expect((await openDrive({ root, register, known })).uuid).toBe(drive.uuid)
+  await rm(root, { recursive: true })
+})
+
 test('temporary files of a dead process are removed at the start, those of a living one stay', async () => {
   const root = await scratch()
   await openDrive({ root, register })

@@ -118,6 +118,23 @@ async function syncFolderLater(folder: string): Promise<void> {
   }
 }
 
+/**
+ * Folders whose way from the root this thread has made durable. That a folder is there says nothing: another thread, or a process
+ * that was killed, may have made it a moment ago and not synced it yet.
+ */
+const durableFolders = new Set<string>()
+
+/** The folders on the way from `root` to `folder` that are not known to be durable, the deepest first. */
+function doubtfulFolders(root: string, folder: string): string[] {
+  const doubtful: string[] = []
+  let current = root
+  for (const name of relative(root, folder).split(sep)) {
+    current = join(current, name)
+    if (current !== root && !durableFolders.has(current)) doubtful.unshift(current)
+  }
+  return doubtful
+}
+
 /** Makes `folder` below `root` and returns every folder whose entries are new, deepest last; empty when all were there. */
 async function makeFolders(root: string, folder: string): Promise<string[]> {
   const first = await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -152,7 +169,7 @@ export interface DurablePlace {
 
 /**
  * The one place that writes a file durably: temporary file on the same drive, `write`, fdatasync, rename, fsync of the folder
- * and of every folder that was made. When it returns true the file survives a loss of power. When `write` answers false or
+ * and of every folder above it that may be new. When it returns true the file survives a loss of power. When `write` answers false or
  * anything throws, nothing is left behind. A failed sync throws SyncError and is not tried again.
  */
 export async function durably(place: DurablePlace, write: (fd: number) => Promise<boolean>): Promise<boolean> {
@@ -167,12 +184,14 @@ export async function durably(place: DurablePlace, write: (fd: number) => Promis
     }
     await inTurn(() => syncData(handle.fd).catch((error: unknown) => Promise.reject(new SyncError(error))))
     const folder = dirname(final)
-    const changed = await makeFolders(place.root, folder)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
     await (place.exclusive === true ? link(temporary, final) : rename(temporary, final))
     placed = true
     if (place.exclusive === true) await unlink(temporary)
     await inTurn(async () => {
-      for (const path of [folder, ...changed.reverse()]) await syncFolderLater(path)
+      const doubtful = doubtfulFolders(place.root, folder)
+      for (const path of [folder, ...doubtful.map((each) => dirname(each))]) await syncFolderLater(path)
+      for (const path of doubtful) durableFolders.add(path)
     })
     return true
   } catch (error) {
@@ -237,15 +256,27 @@ export async function readMarker(root: string): Promise<Marker | null> {
   return { format: 1, uuid: marker.uuid, createdAt: marker.createdAt }
 }
 
+export interface DriveOptions {
+  readonly root: string
+  /** Gives the number of a drive's uuid. */
+  readonly register: (uuid: string) => Promise<number>
+  /** The drives that hold blobs already, as far as the metadata knows. */
+  readonly known?: () => Promise<readonly { readonly uuid: string }[]>
+}
+
 /**
- * Opens the drive at `root`; an empty or missing folder becomes a new one. `register` gives the number of a drive's uuid.
- * Temporary files of dead processes are removed. Throws when the folder holds blobs but no marker.
+ * Opens the drive at `root`; an empty or missing folder becomes a new one. Temporary files of dead processes are removed. Throws
+ * when the folder holds blobs but no marker, and when it is empty although there must be a drive: one that is not mounted.
  */
-export async function openDrive(options: { root: string; register: (uuid: string) => Promise<number> }): Promise<Drive> {
+export async function openDrive(options: DriveOptions): Promise<Drive> {
   // Normal, so that everybody who names a file below it, by whatever way, gives it the same name.
   const root = resolve(options.root)
   await mkdir(root, { recursive: true, mode: 0o700 })
-  const marker = (await readMarker(root)) ?? (await makeMarker(root))
+  // The folders of keys and drives were made in it, perhaps by a start that was killed.
+  syncFolder(dirname(root))
+  // Asked before the marker is looked for: a drive is made known after its marker was made, perhaps by another process just now.
+  const known = await options.known?.() ?? []
+  const marker = (await readMarker(root)) ?? (await makeMarker(root, known))
   const tmp = join(root, 'tmp', processToken)
   const changed = [...(await makeFolders(root, join(root, 'segments'))), ...(await makeFolders(root, join(root, 'blobs')))]
   await mkdir(tmp, { recursive: true, mode: 0o700 })
@@ -256,7 +287,11 @@ export async function openDrive(options: { root: string; register: (uuid: string
   return { id: await options.register(marker.uuid), uuid: marker.uuid, createdAt: marker.createdAt, root, tmp, suspect: null }
 }
 
-async function makeMarker(root: string): Promise<Marker> {
+async function makeMarker(root: string, known: readonly { readonly uuid: string }[]): Promise<Marker> {
+  if (known.length > 0) {
+    throw new Error(`${root} is empty, but the database has objects on drive ${known.map(({ uuid }) => uuid).join(', ')}: mount it there or restore it. `
+      + `To begin anew without what it held, remove it from the database's table "drives" first`)
+  }
   const names = await readdir(root)
   if (names.includes('blobs') || names.includes('segments')) {
     throw new Error(`${root} holds blobs but its ${markerName} is missing: restore the file, or start on another folder`)
