@@ -2,7 +2,11 @@ import { S3Error } from '../domain/errors.ts'
 import type { Headers } from './request.ts'
 
 /** Headers that ask for something we do not do yet, by name or by what the name begins with. */
-const refusedNames = new Set(['x-amz-mfa', 'x-amz-bypass-governance-retention', 'x-amz-write-offset-bytes'])
+const refusedNames = new Set([
+  'x-amz-mfa', 'x-amz-bypass-governance-retention', 'x-amz-write-offset-bytes',
+  // Digests that S3 knows and nobody here computes: who sends one believes that it is verified.
+  'x-amz-checksum-md5', 'x-amz-checksum-sha512', 'x-amz-checksum-xxhash64', 'x-amz-checksum-xxhash3', 'x-amz-checksum-xxhash128',
+])
 const refusedPrefixes = [
   'x-amz-server-side-encryption', 'x-amz-copy-source-server-side-encryption', 'x-amz-object-lock-', 'x-amz-bucket-object-lock-', 'x-amz-grant-',
 ]

@@ -98,7 +98,7 @@ test.each([
   ['x-amz-grant-read', 'uri="http://acs.amazonaws.com/groups/global/AllUsers"'],
   ['x-amz-object-lock-mode', 'COMPLIANCE'],
   ['x-amz-object-lock-legal-hold', 'ON'],
-  ['x-amz-write-offset-bytes', '0'],
+  ['x-amz-write-offset-bytes', '0'], ['x-amz-checksum-sha512', 'x'], ['x-amz-checksum-md5', 'x'], ['x-amz-checksum-xxhash64', 'x'], ['x-amz-checksum-xxhash3', 'x'], ['x-amz-checksum-xxhash128', 'x'],
 ])('%s: %s is refused by name rather than ignored', async (name, value) => {
   const put = await send('PUT', 'unsupported', { body: 'x', headers: { [name]: value } })
   expect(outcome(put)).toBe('501 NotImplemented')
