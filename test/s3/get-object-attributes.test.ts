@@ -115,3 +115,12 @@ test('delete markers answer 404 when current and 405 by their id, each with x-am
   expect(xmlText(old.text, 'ObjectSize')).toBe('5')
   expect(old.headers['x-amz-version-id']).toBe(version)
 })
+
+test('a copy with another algorithm lists no part under the checksum of the old one', async () => {
+  await send('PUT', 'recomputed', { headers: { 'x-amz-copy-source': `/${bucket}/with-checksums`, 'x-amz-checksum-algorithm': 'CRC32' } })
+  const answer = await attributes('recomputed', 'Checksum,ObjectParts')
+  expect(xmlText(answer.text, 'ChecksumType')).toBe('FULL_OBJECT')
+  expect(xmlTexts(answer.text, 'ChecksumCRC32')).toHaveLength(1)
+  expect(xmlText(answer.text, 'PartsCount')).toBe('3')
+  expect(xmlTexts(answer.text, 'PartNumber')).toEqual([])
+})

@@ -58,7 +58,7 @@ async function copy(input: CopyInput, source: ObjectVersion, sourceBucket: { id:
     sharedFrom: { bucketId: source.bucketId, key: source.key, seq: source.seq },
     content: {
       size: source.size, etag: source.etag, metadata: copiedMetadata(input, source), tags: input.tags ?? source.tags, checksum,
-      parts: source.parts, manifest: source.manifest, storageClass: 'STANDARD',
+      parts: copiedParts(source, checksum), manifest: source.manifest, storageClass: 'STANDARD',
     },
   })
   if (!result.ok && result.code === 'SourceGone') return 'source-gone' as const
@@ -92,6 +92,12 @@ function copiedMetadata(input: CopyInput, source: ObjectVersion): ObjectMetadata
   if (input.metadata !== null) return input.metadata
   const { 'x-amz-website-redirect-location': _dropped, ...system } = source.metadata.system
   return { user: source.metadata.user, system: input.redirect === undefined ? system : { ...system, 'x-amz-website-redirect-location': input.redirect } }
+}
+
+/** Where each part ends stays known; its checksum is of the source's algorithm and means nothing beside another one. */
+function copiedParts(source: ObjectVersion, checksum: Checksum | null): ObjectVersion['parts'] {
+  if (source.parts === null || source.checksum?.algorithm === checksum?.algorithm) return source.parts
+  return source.parts.map((part) => ({ ...part, checksum: null }))
 }
 
 async function copiedChecksum(input: CopyInput, source: ObjectVersion, { blobs }: BucketContext): Promise<Checksum | null> {
