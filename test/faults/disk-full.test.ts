@@ -7,6 +7,7 @@ import { freshBody } from '../support/load.ts'
 import { signedRequest, xmlText, xmlTexts, type RawResponse } from '../support/raw.ts'
 import { bucketSender, newBucket, outcome } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
+import { eachOf } from '../support/verify.ts'
 import { smallDisk, type SmallDisk } from '../support/tmpfs.ts'
 
 const soon = { timeout: 30_000, interval: 200 }
@@ -45,16 +46,16 @@ function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
     /** Puts objects of this size until one is refused; the refusal. */
     async fill(size: number): Promise<string> {
       for (;;) {
-        const answers = await Promise.all(Array.from({ length: 4 }, () => put(size)))
+        const answers = await Promise.all(Array.from({ length: 12 }, () => put(size)))
         const refused = answers.find((answer) => answer !== '200')
         if (refused !== undefined) return refused
       }
     },
     async removeAll(size: number): Promise<void> {
-      for (const key of [...stored.keys()].filter((each) => each.startsWith(`${size}/`))) {
+      await eachOf([...stored.keys()].filter((each) => each.startsWith(`${size}/`)), async (key) => {
         expect(outcome(await send('DELETE', key))).toBe('204')
         stored.delete(key)
-      }
+      })
     },
     /** Exactly what was acknowledged is listed, each byte of it is there, and nothing half-written is. */
     async isWhole(): Promise<void> {
@@ -65,7 +66,7 @@ function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
         if (xmlText(page.text, 'IsTruncated') !== 'true') break
       }
       expect(keys).toEqual([...stored.keys()].sort())
-      for (const [key, content] of stored) expect(contentOf((await send('GET', key)).body), key).toEqual(content)
+      await eachOf(stored, async ([key, content]) => expect(contentOf((await send('GET', key)).body), key).toEqual(content))
       const temporaries = await readdir(join(place.seenFrom(server.pid), 'drive', 'tmp'), { recursive: true })
       expect(temporaries.filter((name) => name.includes('/'))).toEqual([])
     },
