@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { request } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Profiler } from './inspector.ts'
 import type { Load, LoadResult } from './load.ts'
 import type { ScenarioName } from './options.ts'
@@ -61,6 +62,7 @@ export async function fill(bench: Bench, only: readonly ScenarioName[]): Promise
 /** Runs one scenario once; with a profiler, writes the profile of just this time. */
 export async function measure(bench: Bench, scenario: ScenarioName, connections: number, profiler: Profiler | null = null, profileFile = ''): Promise<Row> {
   const { load, putKeys } = await loadOf(bench, scenario, connections)
+  await untilQuiet(bench.server.pid)
   await profiler?.start()
   const before = usageOf(bench.server.pid)
   const result = await (bench.wrk && load.method !== 'HEAD' && !isLarge(scenario) ? loadByWrk(load) : loadBySockets(load))
@@ -74,6 +76,25 @@ export async function measure(bench: Bench, scenario: ScenarioName, connections:
     bytes: isLarge(scenario) ? result.bytes : result.requests * smallBytes,
     serverCpuMicroseconds: each(after.serverSeconds - before.serverSeconds),
     helperCpuMicroseconds: each(after.helperSeconds - before.helperSeconds),
+  }
+}
+
+const quietMs = 100
+const quietCpuSeconds = 0.02
+const untilQuietMsMax = 5000
+
+/** Requests that the load before left behind are still worked on: 64 pages of a listing take half a second. */
+async function untilQuiet(pid: number): Promise<void> {
+  const until = performance.now() + untilQuietMsMax
+  const used = (): number => {
+    const { serverSeconds, helperSeconds } = usageOf(pid)
+    return serverSeconds + helperSeconds
+  }
+  for (let before = used(); performance.now() < until; ) {
+    await sleep(quietMs)
+    const after = used()
+    if (after - before < quietCpuSeconds) return
+    before = after
   }
 }
 
