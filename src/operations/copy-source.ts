@@ -63,7 +63,7 @@ export async function openCopySource(source: CopySource, context: BucketContext)
   if (found?.isDeleteMarker === true && source.versionId !== undefined) {
     throw new S3Error('InvalidRequest', 'The source of a copy request may not specifically refer to a delete marker by version id.')
   }
-  const version = readableVersion(found, bucket, source)
+  const version = readableVersion(found, { bucket, authorise: context.authorise }, source)
   if (evaluateCopySource(source.conditions, version) !== 'ok') throw new S3Error('PreconditionFailed', undefined, { fields: { Condition: 'x-amz-copy-source-If-' } })
   return { bucket, version }
 }

@@ -9,7 +9,7 @@ import { bucketName, outcome } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
 const keys = (name: string) => ({ accessKeyId: `${name.toUpperCase()}KEY`, secretAccessKey: createHash('sha256').update(name).digest('hex') })
-const [red, blue, reader, writer, denied, powerless] = ['red', 'blue', 'reader', 'writer', 'denied', 'powerless'].map(keys) as [Keys, Keys, Keys, Keys, Keys, Keys]
+const [red, blue, reader, writer, copier, denied, powerless] = ['red', 'blue', 'reader', 'writer', 'copier', 'denied', 'powerless'].map(keys) as [Keys, Keys, Keys, Keys, Keys, Keys, Keys]
 type Keys = ReturnType<typeof keys>
 
 const allow = (Action: string | string[], Resource: string | string[]) => ({ Effect: 'Allow', Action, Resource })
@@ -24,6 +24,7 @@ const bootstrap = {
       users: [
         { name: 'reader', path: '/team/', accessKeys: [reader], policies: [policy(allow(['s3:GetObject', 's3:ListBucket'], [arn, `${arn}/open/*`]))] },
         { name: 'writer', accessKeys: [writer], policies: [policy(allow('s3:*', `${arn}/w/*`), allow(['s3:ListAllMyBuckets'], 'arn:aws:s3:::*'))] },
+        { name: 'copier', accessKeys: [copier], policies: [policy(allow('s3:GetObject', `${arn}/open/*`), allow(['s3:PutObject', 's3:PutObjectTagging'], `${arn}/copies/*`))] },
         { name: 'denied', accessKeys: [denied], policies: [policy(allow('*', '*'), { Effect: 'Deny', Action: 's3:DeleteObject*', Resource: '*' }, { Effect: 'Deny', Action: 's3:GetObject', Resource: `${arn}/secret/*` })] },
         { name: 'powerless', accessKeys: [powerless] },
       ],
@@ -156,6 +157,24 @@ describe('users do what their policies allow', () => {
     expect(xmlBlocks(answer.text, 'Deleted')).toEqual(['<Key>w/gone</Key>'])
     expect(xmlBlocks(answer.text, 'Error')[0]).toContain('<Key>open/k</Key><Code>AccessDenied</Code>')
     expect((await as(red, 'GET', `${bucket}/open/k`)).text).toBe('open/k')
+  })
+
+  test('who may not list a bucket does not learn which keys it has', async () => {
+    for (const [method, target] of [['GET', 'w/none'], ['GET', 'w/none?tagging'], ['GET', 'w/none?acl']] as const) {
+      expect(outcome(await as(writer, method, `${bucket}/${target}`)), target).toBe('403 AccessDenied')
+      expect(outcome(await as(red, method, `${bucket}/${target}`)), target).toBe('404 NoSuchKey')
+    }
+    expect((await as(writer, 'HEAD', `${bucket}/w/none`)).status).toBe(403)
+    expect(outcome(await as(writer, 'PUT', `${bucket}/w/copy`, { headers: { 'x-amz-copy-source': `/${bucket}/w/none` } }))).toBe('403 AccessDenied')
+    expect(outcome(await as(reader, 'GET', `${bucket}/open/none`))).toBe('404 NoSuchKey')
+  })
+
+  test('a copy takes the tags along only for who may read them', async () => {
+    await as(red, 'PUT', `${bucket}/open/tagged`, { body: 'x', headers: { 'x-amz-tagging': 'a=1' } })
+    const copy = (headers: Record<string, string> = {}) => as(copier, 'PUT', `${bucket}/copies/tagged`, { headers: { 'x-amz-copy-source': `/${bucket}/open/tagged`, ...headers } })
+    expect(outcome(await copy())).toBe('403 AccessDenied')
+    expect((await copy({ 'x-amz-tagging-directive': 'REPLACE' })).status).toBe(200)
+    expect((await as(red, 'GET', `${bucket}/copies/tagged?tagging`)).text).not.toContain('<Tag>')
   })
 
   test('a user of an account has no right in another: not by its policies either', async () => {

@@ -51,7 +51,9 @@ function directive(headers: Headers, name: string): 'COPY' | 'REPLACE' {
 async function copy(input: CopyInput, source: ObjectVersion, sourceBucket: { id: number; versioning: 'off' | 'enabled' | 'suspended' }, context: BucketContext) {
   const { bucket } = context
   checkCopy(input, source, sourceBucket.id === bucket.id)
-  if (source.tags.length > 0 || (input.tags?.length ?? 0) > 0) context.authorise('s3:PutObjectTagging', bucket.name, input.key)
+  // Tags that travel are read there and written here: both need their right.
+  if (input.tags === null && source.tags.length > 0) context.authorise(input.source.versionId === undefined ? 's3:GetObjectTagging' : 's3:GetObjectVersionTagging', input.source.bucket, source.key)
+  if ((input.tags ?? source.tags).length > 0) context.authorise('s3:PutObjectTagging', bucket.name, input.key)
   const checksum = await copiedChecksum(input, source, context)
   const result = await context.metadata.commit({
     kind: 'put', bucketId: bucket.id, key: input.key, ownerAccountId: context.principal.account.id, when: input.when,

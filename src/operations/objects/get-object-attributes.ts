@@ -25,9 +25,10 @@ export const getObjectAttributes = bucketOperation({
       page: { after: integerHeader(request, 'x-amz-part-number-marker', 0), limit: Math.min(integerHeader(request, 'x-amz-max-parts', 1000), 1000) },
     }
   },
-  async run(input, { bucket, metadata, authorise }) {
+  async run(input, context) {
+    const { bucket, metadata, authorise } = context
     authorise(input.versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion', bucket.name, input.key)
-    const version = readableVersion(await metadata.version(bucket.id, input.key, input.versionId), bucket, input)
+    const version = readableVersion(await metadata.version(bucket.id, input.key, input.versionId), context, input)
     const render: Record<Attribute, () => readonly XmlElement[]> = {
       ETag: () => [element('ETag', version.etag)],
       Checksum: () => (version.checksum === null ? [] : [element('Checksum', checksumElements(version.checksum))]),

@@ -86,8 +86,9 @@ function responseOverrides(request: OperationRequest): Record<string, string> {
   return overrides
 }
 
-async function select(input: ReadInput, { metadata, bucket }: BucketContext): Promise<{ version: ObjectVersion; selection: Selection; headers: Record<string, string | undefined> }> {
-  const version = readableVersion(await metadata.version(bucket.id, input.key, input.versionId), bucket, input)
+async function select(input: ReadInput, context: BucketContext): Promise<{ version: ObjectVersion; selection: Selection; headers: Record<string, string | undefined> }> {
+  const { metadata, bucket } = context
+  const version = readableVersion(await metadata.version(bucket.id, input.key, input.versionId), context, input)
   checkConditions(input.conditions, version, bucket)
   const selection = selected(input, version)
   const whole = selection.start === 0 && selection.end === version.size

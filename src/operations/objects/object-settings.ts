@@ -13,8 +13,8 @@ interface Asked {
 
 const asked = (request: OperationRequest): Asked => ({ key: request.key, versionId: versionIdParam(request) })
 
-async function open(input: Asked, { bucket, metadata }: BucketContext) {
-  return readableVersion(await metadata.version(bucket.id, input.key, input.versionId), bucket, input)
+async function open(input: Asked, context: BucketContext) {
+  return readableVersion(await context.metadata.version(context.bucket.id, input.key, input.versionId), context, input)
 }
 
 export const getObjectAcl = bucketOperation({

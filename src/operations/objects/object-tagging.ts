@@ -8,8 +8,9 @@ import { readableVersion } from './versions.ts'
 export const getObjectTagging = bucketOperation({
   name: 'GetObjectTagging', route: 'GET object ?tagging', action: 's3:GetObjectTagging', versionedAction: 's3:GetObjectVersionTagging', body: 'none',
   input: (request) => ({ key: request.key, versionId: versionIdParam(request) }),
-  async run(input, { bucket, metadata }) {
-    const version = readableVersion(await metadata.version(bucket.id, input.key, input.versionId), bucket, input)
+  async run(input, context) {
+    const { bucket, metadata } = context
+    const version = readableVersion(await metadata.version(bucket.id, input.key, input.versionId), context, input)
     return {
       status: 200,
       headers: versionIdHeader(bucket.versioning, version.versionId),
