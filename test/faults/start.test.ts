@@ -114,6 +114,16 @@ describe('a data folder', () => {
   })
 })
 
+test('a first start that is killed at any moment is made up for by the next one', async () => {
+  const dataDir = join(base, 'interrupted')
+  // Wherever it is: in the middle of the keys, of PostgreSQL's own set-up, of the migrations.
+  for (const killMs of [150, 300, 450, 600, 900, 1300]) await failedStart({ HOLDFAST_DATA_DIR: dataDir }, killMs)
+  const server = await startServer({ dataDir })
+  await serves(server)
+  await server.remove()
+  expect((await readdir(dataDir)).filter((name) => name.includes('initdb'))).toEqual([])
+})
+
 test('the server starts below a 0700 folder whose path has a space, and on the same folder again', async () => {
   const closed = join(base, 'a closed folder')
   await mkdir(closed, { mode: 0o700 })

@@ -117,13 +117,17 @@ export async function startServer({ env = {}, dataDir: given, checkout = root, w
   }
 }
 
-/** Runs the server where it must not start: its exit code and all that it wrote. */
-export async function failedStart(env: Readonly<Record<string, string>>): Promise<{ code: number | null; output: string }> {
+/**
+ * Runs the server where it must not start: its exit code and all that it wrote. With `killMs` it is killed after so long, alone,
+ * wherever its start has come to by then.
+ */
+export async function failedStart(env: Readonly<Record<string, string>>, killMs = startMsMax): Promise<{ code: number | null; output: string }> {
   const child = spawn(process.execPath, [path.join(root, 'src', 'main.ts')], { cwd: root, env: environment({ HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', ...env }), stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
-  const timer = setTimeout(() => child.kill('SIGKILL'), startMsMax)
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+  const timer = setTimeout(() => child.kill('SIGKILL'), killMs)
+  // One that is killed leaves children behind that hold the pipes: they would put `close` off.
+  const code = await new Promise<number | null>((resolve) => child.once(killMs < startMsMax ? 'exit' : 'close', resolve))
   clearTimeout(timer)
   return { code, output }
 }
