@@ -45,12 +45,13 @@ async function liveBlobs(pass: Pass, records: readonly ScannedRecord[]): Promise
 
 /**
  * Empties a segment that is mostly dead: appends its live records elsewhere and tells the store where. Answers `empty` when
- * nothing in it is live, so that it can go at once; a moved one goes after the grace, for readers that know only the old place.
+ * nothing in it is live, so that it can go at once; a moved one goes after the grace, for readers that know only the old place, and
+ * only when the store still knows where everything went: one that was restored from a backup does not.
  */
 export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
   const unnoted = pass.unnoted.get(`${drive.id}/${segment.name}`) ?? {}
   const deadBytes = Object.values({ ...notes.dead, ...unnoted }).reduce((sum, length) => sum + recordBytes(length, 0), 0)
-  if (deadBytes < segment.bytes * deadShareMin) return 'kept'
+  if (notes.movedAt === null && deadBytes < segment.bytes * deadShareMin) return 'kept'
   const records = await recordsOf(segment)
   const live = await liveBlobs(pass, records)
   // A record that is neither noted as dead nor named by a row may belong to an upload that is being committed.
@@ -61,7 +62,11 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   }
   if (kept.length === 0) return 'empty'
   const elsewhere = await pass.store.relocations(kept.map(({ blob }) => blob))
-  const toMove = kept.filter(({ blob }) => !isElsewhere(elsewhere.get(blob), segment))
+  // A move that was broken off may have left a record here twice.
+  const unmoved = [...new Map(kept.map((record) => [record.blob, record])).values()].filter(({ blob }) => !isElsewhere(elsewhere.get(blob), segment))
+  // What was of unknown fate at the move went with the rest then.
+  const toMove = notes.movedAt === null ? unmoved : unmoved.filter(({ blob }) => live.has(blob))
+  if (notes.movedAt !== null && toMove.length === 0) return 'empty'
   const fd = await openToRead(segment.path)
   try {
     for (let from = 0; from < toMove.length; from += movedAtOnce) {

@@ -32,6 +32,8 @@ export interface SweepReport {
   readonly segmentsRemoved: number
   readonly recordsMoved: number
   readonly orphans: number
+  /** Segments that could not be compacted. */
+  readonly failures: number
 }
 
 export interface SweeperOptions {
@@ -54,10 +56,12 @@ export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanA
   readonly log: Log
   /** Dead records that could not be noted on a full disk, by `drive/segment`: lengths by blob. They stay in the release queue. */
   readonly unnoted: Map<string, Readonly<Record<string, number>>>
-  readonly count: { releasedFiles: number; releasedRecords: number; segmentsRemoved: number; recordsMoved: number; orphans: number }
+  readonly count: { releasedFiles: number; releasedRecords: number; segmentsRemoved: number; recordsMoved: number; orphans: number; failures: number }
 }
 
 const releasedPage = 1000
+/** So many segments that fail are no matter of one segment: the drive or the database is in trouble, and the pass ends. */
+const failuresMax = 10
 /** A database that was made this much later than the drive cannot know all of the drive's blobs. */
 const youngerByMs = 60_000
 
@@ -75,7 +79,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       orphanAgeMs: options.orphanAgeMs ?? orphanAgeMs,
       segmentBytes: options.segmentBytes ?? segmentBytesMax,
       unnoted: new Map(),
-      count: { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0 },
+      count: { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0, failures: 0 },
     }
     const doubt = await doubtOf(options)
     let stopped = doubt
@@ -191,20 +195,22 @@ async function sweepSegments(pass: Pass, drive: Drive): Promise<void> {
     if (!isSealed(segment, pass.blobs.activeSegments(), pass.segmentBytes)) continue
     if (segment.changedAt > Date.now() - pass.graceMs) continue
     const notes = await readNotes(segment)
-    if (notes.movedAt !== null) {
-      if (notes.movedAt > Date.now() - pass.graceMs) continue
-      await drop(pass, segment)
-    } else if (await compact(pass, drive, segment, notes) === 'empty') await drop(pass, segment)
+    if (notes.movedAt !== null && notes.movedAt > Date.now() - pass.graceMs) continue
+    if (await compact(pass, drive, segment, notes) === 'empty') await drop(pass, segment)
   }
 }
 
-/** A disk without room for the live records of one segment may still be rid of the next one. */
+/** A disk without room for the live records of one segment, or that cannot read it, may still be rid of the next one. */
 async function compact(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
   try {
     return await compactSegment(pass, drive, segment, notes)
   } catch (error) {
-    if (!isFull(error)) throw error
-    pass.log.warn('no room to compact a segment', { segment: segment.name })
+    if (isFull(error)) pass.log.warn('no room to compact a segment', { segment: segment.name })
+    else {
+      pass.log.error('a segment could not be compacted: it is kept', { segment: segment.name, error: String(error) })
+      pass.count.failures += 1
+      if (pass.count.failures > failuresMax) throw error
+    }
     return 'kept'
   }
 }
