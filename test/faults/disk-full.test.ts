@@ -1,5 +1,6 @@
-import { readdir } from 'node:fs/promises'
+import { appendFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startExternalPostgres, type ExternalPostgres } from '../support/external-postgres.ts'
 import { contentOf, type Content } from '../support/ledger.ts'
@@ -43,6 +44,7 @@ function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
     put,
     send: (...args: Parameters<typeof send>): Promise<RawResponse> => send(...args),
     server: () => server,
+    seen: () => place.seenFrom(server.pid),
     /** Puts objects of this size until one is refused; the refusal. */
     async fill(size: number): Promise<string> {
       for (;;) {
@@ -136,6 +138,23 @@ describe('a full disk that holds the database as well', () => {
     await expect.poll(async () => (await signedRequest({ server: it.server(), path: '/' })).status, soon).toBe(200)
     await it.removeAll(4_000_000)
     await expect.poll(() => it.put(4_000_000), soon).toBe('200')
+    await it.isWhole()
+  })
+
+  test('that somebody else has filled to the last byte is waited for, even when the database dies meanwhile', async () => {
+    const ballast = join(it.seen(), 'ballast')
+    expect(await it.put(50_000)).toBe('200')
+    await writeFile(ballast, '')
+    await expect((async () => {
+      for (const piece = Buffer.alloc(1024 ** 2); ;) await appendFile(ballast, piece)
+    })()).rejects.toThrow('ENOSPC')
+    expect(await it.put(50_000)).toBe(full)
+    await it.isWhole()
+    await it.server().killPostgres()
+    await expect.poll(() => it.put(50_000), soon).toMatch(/^50[37] /)
+    await sleep(1_500)
+    await rm(ballast)
+    await expect.poll(() => it.put(50_000), soon).toBe('200')
     await it.isWhole()
   })
 })
