@@ -69,7 +69,7 @@ const oddValue = fc.oneof(
   ),
   fc.string({ maxLength: 12 }),
 )
-const pathPiece = fc.constantFrom('', '', '', '', '', '', '/', '//', '/.', '/..', '/%2F', '/%00', '/%FF', '/%zz', '/%', '/%F0%9F%98%80', '/%ED%A0%80', '/+', '/a%20b', "/'", '/\\', '/"', '/<', '/{', '/|', '/%01', '/%7F', '/%EF%BF%BF', `/${'x'.repeat(1030)}`, '/~', '/;', '/:@&=$,')
+const pathPiece = fc.oneof({ weight: 3, arbitrary: fc.constant('') }, fc.constantFrom('/', '//', '/.', '/..', '/%2F', '/%00', '/%FF', '/%zz', '/%', '/%F0%9F%98%80', '/%ED%A0%80', '/+', '/a%20b', "/'", '/\\', '/"', '/<', '/{', '/|', '/%01', '/%7F', '/%EF%BF%BF', `/${'x'.repeat(1030)}`, '/~', '/;', '/:@&=$,'))
 const bodyPiece = fc.constantFrom('', '<', '>', '&', '&#0;', '&#x10FFFF;', '&#xD800;', '&lt;', ']]>', '<![CDATA[', '<![CDATA[x]]>', '<!--', '-->', '<!DOCTYPE x>', '<?xml version="1.0"?>', '\0', '\x01', '\r\n', '\n', '<a>', '</a>', '<a/>', '<Key>', '</Key>', '<Part>', 'é', '\ufeff', '\uffff',
   '0', '-1', 'FFFFFFFFFFFFFFFF', ';chunk-signature=', ':', 'x-amz-checksum-crc32:', '5\r\n', '0\r\n\r\n', ' ', '"', 'x'.repeat(9000))
 const edit = fc.record({ at: fc.nat(1000), cut: fc.oneof(fc.constant(0), fc.nat(4), fc.nat(200)), insert: bodyPiece })
@@ -133,6 +133,7 @@ test('requests that are changed before they are signed', async () => {
       const code = answer === null ? 'closed' : `${answer.status} ${xmlText(answer.text, 'Code') ?? ''}`
       seen.set(code, (seen.get(code) ?? 0) + 1)
       if (answer !== null && answer.status >= 500) expect(code, JSON.stringify(request.headers)).toBe('501 NotImplemented')
+      if (request.method === 'GET' || request.method === 'HEAD') continue
       const after = await bucketContents(server, at.bucket)
       if (answer === null || answer.status >= 300) expect(after, `${code} ${request.method} ${request.path}`).toEqual(before)
       before = after

@@ -129,3 +129,9 @@ test('an expected owner that is another account, and encryption by the client, a
   expect(outcome(await putPart(send, 'owner', uploadId, 1, 'x', { 'x-amz-server-side-encryption-customer-algorithm': 'AES256' }))).toBe('501 NotImplemented')
   expect(await listed('owner', uploadId)).toEqual([])
 })
+
+test('a part without an upload id is refused, never stored as the object', async () => {
+  await send('PUT', 'whole', { body: 'whole' })
+  expect(outcome(await send('PUT', 'whole?partNumber=1', { body: 'part' }))).toBe('400 InvalidArgument')
+  expect((await send('GET', 'whole')).text).toBe('whole')
+})
