@@ -1,0 +1,33 @@
+import { PassThrough } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { createPool } from '../../src/workers/pool.ts'
+import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
+
+const mib = 1024 ** 2
+
+test('uploads on a thread that dies fail, everything else goes on, and so do later ones', async () => {
+  const pool = createPool({ uploadThreads: 1 })
+  const room = await openRoom({ smallBodyBytesMax: 1024, pool })
+  const bytes = patterned(3 * mib)
+  const kept = await room.blobs.write(bodyOf(bytes), writeOptions())
+  for (let round = 0; round < 3; round++) {
+    const stream = new PassThrough()
+    stream.write(bytes.subarray(0, 2 * mib))
+    const dying = room.blobs.write({ stream, wireLength: bytes.length, length: bytes.length, payload: { kind: 'unsigned' } }, writeOptions())
+    const copy = room.blobs.digest(kept.manifest, ['SHA256']).then(() => 'done', () => 'failed')
+    await sleep(20)
+    const { port, outcome } = pool.digest({ algorithms: ['MD5'] })
+    // No bytes: the thread fails over it outside of any task.
+    port.postMessage({})
+    await expect(outcome).rejects.toThrow()
+    await expect(dying).rejects.toThrow()
+    expect(['done', 'failed']).toContain(await copy)
+    port.close()
+    const again = await Promise.all([room.blobs.write(bodyOf(bytes), writeOptions()), room.blobs.write(bodyOf(bytes.subarray(0, 500)), writeOptions())])
+    expect((await readAll(room.blobs, again[0].manifest)).equals(bytes)).toBe(true)
+    expect((await readAll(room.blobs, again[1].manifest)).length).toBe(500)
+  }
+  await room.close()
+  await pool.close()
+})
