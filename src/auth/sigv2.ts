@@ -110,14 +110,18 @@ function isVirtualHosted(request: S3Request): boolean {
   return target.scope === 'bucket' && (rawPath === '/' || rawPath === '')
 }
 
-/** The canonical resource: `/bucket/key` as sent and the signed parameters with decoded values, sorted by name. */
-function canonicalResource(request: S3Request): string {
+/**
+ * The canonical resource: `/bucket/key` as sent and the signed parameters with decoded values, sorted by name. A parameter without
+ * a value comes in two forms, `uploads` and `uploads=`: some clients send the one and sign the other, and both mean the same.
+ */
+function canonicalResources(request: S3Request): string[] {
   const bucket = isVirtualHosted(request) && request.target.scope !== 'service' ? `/${request.target.bucket}` : ''
   const parameters = request.query.entries.filter(([name]) => signedParameters.has(name))
   parameters.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-  const hasValue = new Set(request.rawQuery.split('&').filter((piece) => piece.includes('=')).map((piece) => piece.slice(0, piece.indexOf('='))))
-  const query = parameters.map(([name, value]) => (value !== '' || hasValue.has(name) ? `${name}=${value}` : name)).join('&')
-  return `${bucket}${request.rawPath}${query === '' ? '' : `?${query}`}`
+  const path = `${bucket}${request.rawPath}`
+  if (parameters.length === 0) return [path]
+  const resources = ['', '='].map((empty) => `${path}?${parameters.map(([name, value]) => `${name}${value === '' ? empty : `=${value}`}`).join('&')}`)
+  return [...new Set(resources)]
 }
 
 /** The string to sign. A bucket without a key may be signed with or without the slash behind it. */
@@ -125,11 +129,13 @@ function stringsToSign(request: S3Request, parsed: ParsedV2): string[] {
   const headers = canonicalHeaders(request.headers.entries)
   const head = `${request.method}\n${headers.get('content-md5') ?? ''}\n${headers.get('content-type') ?? ''}\n${parsed.dateLine}\n`
     + customHeaders(headers, request)
-  const resource = canonicalResource(request)
-  if (request.target.scope !== 'bucket') return [head + resource]
-  const [path = '', query] = resource.split('?', 2)
-  const other = path.endsWith('/') ? path.slice(0, -1) : `${path}/`
-  return [head + resource, head + other + (query === undefined ? '' : `?${query}`)]
+  const resources = canonicalResources(request)
+  if (request.target.scope !== 'bucket') return resources.map((resource) => head + resource)
+  return resources.flatMap((resource) => {
+    const [path = '', query] = resource.split('?', 2)
+    const other = path.endsWith('/') ? path.slice(0, -1) : `${path}/`
+    return [head + resource, head + other + (query === undefined ? '' : `?${query}`)]
+  })
 }
 
 /** Verifies the signature and tells what the headers promise about the body. Throws SignatureDoesNotMatch with what was computed. */

@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { createAuth } from '../../src/auth/auth.ts'
@@ -129,6 +130,18 @@ test('missing and doubled parameters are refused', async () => {
 test('malformed headers are refused', async () => {
   for (const value of ['AWS', 'AWS ', 'AWS key', 'AWS key:', 'AWS :sig', 'AWS a:b c', 'AWS a:b,AWS a:b']) {
     await expect(auth.authenticate(withHeader(header, 'Authorization', value)), value).rejects.toEqual(code('InvalidArgument'))
+  }
+})
+
+test('a parameter without a value may be signed with its equals sign or without, however it stands on the wire', async () => {
+  const date = new Date(vectors.signedAt).toUTCString()
+  const signed = (url: string, resource: string) => s3Request('GET', url, [
+    ['Host', 'localhost'], ['Date', date],
+    ['Authorization', `AWS ${exampleKeyId}:${createHmac('sha1', accessKey().secretAccessKey).update(`GET\n\n\n${date}\n${resource}`).digest('base64')}`],
+  ], { scope: 'object', bucket: 'bucket', key: 'key' })
+  for (const url of ['/bucket/key?tagging', '/bucket/key?tagging=']) {
+    for (const resource of ['/bucket/key?tagging', '/bucket/key?tagging=']) await expect(auth.authenticate(signed(url, resource))).resolves.toMatchObject({ signatureVersion: 2 })
+    await expect(auth.authenticate(signed(url, '/bucket/key'))).rejects.toEqual(code('SignatureDoesNotMatch'))
   }
 })
 
