@@ -6,7 +6,7 @@ import { algorithmByHeader, digestOf } from '../checksums/algorithms.ts'
 import { S3Error } from '../domain/errors.ts'
 import { xmlBytesMax } from '../domain/limits.ts'
 import { createChunkedDecoder } from '../protocol/aws-chunked.ts'
-import { expectedDigests } from '../protocol/headers.ts'
+import { contentMd5, expectedDigests } from '../protocol/headers.ts'
 import type { S3Request } from '../protocol/request.ts'
 
 /**
@@ -21,7 +21,7 @@ export async function readXml(request: S3Request, body: RequestBody, checksumOf:
   if (body.wireLength !== null && wire.length !== body.wireLength) throw new S3Error('IncompleteBody')
   const document = decode(wire, body)
   checkSha256(body, document)
-  if (checksumOf === 'document') checkDigests(request, document)
+  checkDigests(request, document, checksumOf)
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(document)
   } catch (cause) {
@@ -80,8 +80,9 @@ function checkSha256({ payload }: RequestBody, document: Buffer): void {
   }
 }
 
-function checkDigests(request: S3Request, document: Buffer): void {
-  const { md5, checksum } = expectedDigests(request.headers)
+function checkDigests({ headers }: S3Request, document: Buffer, checksumOf: 'document' | 'object'): void {
+  const md5 = contentMd5(headers)
   if (md5 !== undefined && digestOf('MD5', document) !== md5) throw new S3Error('BadDigest')
+  const checksum = checksumOf === 'document' ? expectedDigests(headers).checksum : undefined
   if (checksum !== undefined && digestOf(checksum.algorithm, document) !== checksum.value) throw new S3Error('BadDigest')
 }

@@ -6,14 +6,20 @@ import type { Headers } from './request.ts'
 
 const invalid = (message: string): S3Error => new S3Error('InvalidRequest', message)
 
+/** Content-MD5 as base64; undefined without one. Throws InvalidDigest when it is not base64 of 16 bytes. */
+export function contentMd5(headers: Headers): string | undefined {
+  const md5 = headers.get('content-md5')
+  if (md5 !== undefined && !isDigest('MD5', md5)) throw new S3Error('InvalidDigest', undefined, { fields: { 'Content-MD5': md5 } })
+  return md5
+}
+
 /**
  * The digests that a client announced for a body. Throws InvalidDigest for a Content-MD5 that is not base64 of 16 bytes;
  * InvalidRequest for more than one checksum, a value of the wrong length, an unknown trailer, or
  * x-amz-sdk-checksum-algorithm without the checksum it names. Source: Amazon S3 user guide, "Checking object integrity".
  */
 export function expectedDigests(headers: Headers): ExpectedDigests {
-  const md5 = headers.get('content-md5')
-  if (md5 !== undefined && !isDigest('MD5', md5)) throw new S3Error('InvalidDigest', undefined, { fields: { 'Content-MD5': md5 } })
+  const md5 = contentMd5(headers)
   const checksum = checksumHeader(headers)
   const trailer = trailerChecksum(headers)
   if (checksum && trailer) throw invalid('Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.')

@@ -13,7 +13,7 @@ import { parseQuery } from './target.ts'
 
 export type { EtagList, ReadConditions } from '../domain/conditions.ts'
 export {
-  checksumRequest, checksumTypeHeader, copyChecksumAlgorithm, expectedDigests, objectChecksum, type ChecksumRequest,
+  checksumRequest, contentMd5, checksumTypeHeader, copyChecksumAlgorithm, expectedDigests, objectChecksum, type ChecksumRequest,
 } from './checksum-headers.ts'
 export { httpDate, isoDate, parseHttpDate } from './dates.ts'
 export { refuseUnsupported } from './unsupported.ts'

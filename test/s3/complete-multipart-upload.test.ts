@@ -78,6 +78,14 @@ describe('parts become one object', () => {
 })
 
 describe('what may not be completed is refused, and the upload stays open', () => {
+  test('a Content-MD5 that is not the document\'s', async () => {
+    const { uploadId, parts } = await ready('content-md5')
+    const base64 = (text: string): string => Buffer.from(md5(text), 'hex').toString('base64')
+    expect(outcome(await complete(send, 'content-md5', uploadId, parts, { 'content-md5': base64('another') }))).toBe('400 BadDigest')
+    expect(await isOpen('content-md5', uploadId)).toBe(true)
+    expect((await complete(send, 'content-md5', uploadId, parts, { 'content-md5': base64(completeDocument(parts)) })).status).toBe(200)
+  })
+
   const cases: readonly (readonly [string, (parts: UploadedPart[]) => UploadedPart[], string])[] = [
     ['an order that descends', (parts) => parts.toReversed(), '400 InvalidPartOrder'],
     ['a part twice', ([first]) => (first === undefined ? [] : [first, first]), '400 InvalidPartOrder'],
