@@ -249,3 +249,9 @@ test('versionId in a bucket that never had versioning: null is the object, an un
   expect(outcome(await send('GET', 'digits?versionId='))).toBe('400 InvalidArgument')
   expect(outcome(await send('GET', 'nothing?versionId=null'))).toBe('404 NoSuchVersion')
 })
+
+test('a key of the client for an object that is not encrypted answers 400 InvalidRequest', async () => {
+  const headers = { 'x-amz-server-side-encryption-customer-algorithm': 'AES256', 'x-amz-server-side-encryption-customer-key': Buffer.alloc(32).toString('base64') }
+  expect(outcome(await send('GET', 'digits', { headers }))).toBe('400 InvalidRequest')
+  expect((await send('HEAD', 'digits', { headers })).status).toBe(400)
+})

@@ -18,6 +18,8 @@ interface ReadInput {
   readonly partNumber: number | undefined
   readonly conditions: ReadConditions
   readonly checksumMode: boolean
+  /** The client gave a key of its own to decrypt with. */
+  readonly customerKey: boolean
   readonly overrides: Readonly<Record<string, string>>
 }
 
@@ -61,6 +63,7 @@ function readInput(request: OperationRequest): ReadInput {
     partNumber,
     conditions: readConditions(request.http.headers),
     checksumMode: request.http.headers.get('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED',
+    customerKey: request.http.headers.has('x-amz-server-side-encryption-customer-algorithm'),
     overrides: responseOverrides(request),
   }
 }
@@ -89,6 +92,8 @@ function responseOverrides(request: OperationRequest): Record<string, string> {
 async function select(input: ReadInput, context: BucketContext): Promise<{ version: ObjectVersion; selection: Selection; headers: Record<string, string | undefined> }> {
   const { metadata, bucket } = context
   const version = readableVersion(await metadata.version(bucket.id, input.key, input.versionId), context, input)
+  // No object rests encrypted by a client's key: who gives one takes this object for another.
+  if (input.customerKey) throw new S3Error('InvalidRequest', 'The encryption parameters are not applicable to this object.')
   checkConditions(input.conditions, version, bucket)
   const selection = selected(input, version)
   const whole = selection.start === 0 && selection.end === version.size
