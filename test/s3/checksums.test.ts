@@ -61,14 +61,14 @@ describe.each(names)('%s in a header', (name) => {
 })
 
 /** One chunk and a trailer, as the SDKs send since 2025. */
-function putWithTrailer(key: string, trailerName: string, trailerLines: string, body: string | Buffer = text): Promise<RawResponse> {
+function putWithTrailer(key: string, trailerName: string, trailerLines: string, body: string | Buffer = text, headers: Readonly<Record<string, string>> = {}): Promise<RawResponse> {
   const bytes = Buffer.from(body)
   const framed = Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from(`\r\n0\r\n${trailerLines}\r\n`)])
   return send('PUT', key, {
     body: framed,
     headers: {
       'x-amz-content-sha256': 'STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'content-encoding': 'aws-chunked',
-      'x-amz-decoded-content-length': String(bytes.length), 'x-amz-trailer': trailerName,
+      'x-amz-decoded-content-length': String(bytes.length), 'x-amz-trailer': trailerName, ...headers,
     },
   })
 }
@@ -92,6 +92,17 @@ describe.each(names)('%s in a trailer', (name) => {
       expect(outcome(await send('GET', `wrong-trailer-${name}`))).toBe('404 NoSuchKey')
     }
   })
+})
+
+test('aws-chunked inside a body of chunked transfer coding, with 100-continue and another content coding, is what it says', async () => {
+  const headers = { 'transfer-encoding': 'chunked', expect: '100-continue', 'content-encoding': 'aws-chunked,gzip' }
+  for (const body of [Buffer.from(text), Buffer.alloc(1_500_000, 7)]) {
+    const trailer = `x-amz-checksum-sha256:${createHash('sha256').update(body).digest('base64')}\r\n`
+    expect(outcome(await putWithTrailer('unframed', 'x-amz-checksum-sha256', trailer, body, headers))).toBe('200')
+    const got = await send('GET', 'unframed')
+    expect(Buffer.compare(got.body, body)).toBe(0)
+    expect(got.headers['content-encoding']).toBe('gzip')
+  }
 })
 
 test.each([
