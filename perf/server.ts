@@ -8,6 +8,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { createSigner, type Signer } from './presign.ts'
+import { serverEnvironment, serverFlags } from '../scripts/pinned.mjs'
 
 /** A server that the scenarios can be run against. Another one (a peer) is another function that makes this. */
 export interface Server {
@@ -62,14 +63,14 @@ export async function startHoldfast({ dataDir, checkout = root, nodeArgs = [], w
   const [port, controlPort] = [await freePort(), await freePort()]
   const keys = { accessKeyId: 'HOLDFASTPERF', secretAccessKey: randomBytes(24).toString('base64url') }
   const signer = createSigner({ host: `${host}:${port}`, region: 'us-east-1', ...keys })
-  const [command = process.execPath, ...args] = [...wrapper, process.execPath, ...nodeArgs, path.join(checkout, 'src', 'main.ts')]
+  const [command = process.execPath, ...args] = [...wrapper, process.execPath, ...serverFlags, ...nodeArgs, path.join(checkout, 'src', 'main.ts')]
   const startedAt = performance.now()
   const child = spawn(command, args, {
     cwd: outDir,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
-      // As `npm start` has it: types are stripped and code is compiled once, not by every thread of every start.
-      ...withoutHoldfast(process.env), NODE_COMPILE_CACHE: path.join(root, 'node_modules', '.cache', 'holdfast'), HOLDFAST_DATA_DIR: dataDir, HOLDFAST_HOST: host, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort),
+      // As `npm start` has it: the same flags, and types are stripped and code is compiled once, not by every thread of every start.
+      ...serverEnvironment(withoutHoldfast(process.env)), NODE_COMPILE_CACHE: path.join(root, 'node_modules', '.cache', 'holdfast'), HOLDFAST_DATA_DIR: dataDir, HOLDFAST_HOST: host, HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort),
       HOLDFAST_ROOT_ACCESS_KEY: keys.accessKeyId, HOLDFAST_ROOT_SECRET_KEY: keys.secretAccessKey, HOLDFAST_LOG_LEVEL: 'warn', ...env,
     },
   })

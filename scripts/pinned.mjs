@@ -23,6 +23,17 @@ export function isPinned() {
   return realpathSync(process.execPath) === pinnedNode()
 }
 
+/**
+ * How the server's Node is tuned. A young generation of 32 MiB outlives a burst of requests: at 64 connections it saved a fifth of
+ * the CPU of a small request for 15 MB of memory. More I/O threads than four, so that reads do not wait behind the fsyncs of uploads.
+ * `npm start` in package.json has the flags too, for when npm's Node is the pinned one already.
+ */
+export const serverFlags = ['--max-semi-space-size=32']
+
+export function serverEnvironment(env) {
+  return { UV_THREADPOOL_SIZE: '16', ...env }
+}
+
 /** Runs the pinned Node with these arguments on this terminal, passes signals on, and resolves to the exit code. */
 export function runNode(args, { env = process.env } = {}) {
   const node = pinnedNode()
