@@ -15,7 +15,7 @@ export interface Statement {
  * query has a line of its own.
  */
 export interface Line {
-  /** The live connection; waits for one up to `waitMs`, then rejects with ServiceUnavailable. */
+  /** The live connection; waits for one until `waitMs` after the last one was lost, then rejects with ServiceUnavailable. */
   client(): Promise<pg.Client>
   /** For reads only: a query that was lost with its connection is sent once more. */
   query(statement: Statement): Promise<WireRow[]>
@@ -29,7 +29,7 @@ export interface LineOptions {
   /** Statements that prepare each new session. */
   readonly setup: string
   readonly log: (message: string) => void
-  /** How long a caller waits for a database that is away. */
+  /** How long callers wait for a database that went away; afterwards they are refused at once until it is back. */
   readonly waitMs: number
   /** Called with each new connection, before anybody else uses it. */
   readonly onConnect?: (client: pg.Client) => Promise<void>
@@ -58,6 +58,8 @@ export function openLine(options: LineOptions): Line {
   const closing = new AbortController()
   const waiting = new Set<(client: pg.Client) => void>()
   let live: pg.Client | null = null
+  /** Since when there is no connection: a request asks for several things in turn and must not wait the whole time for each. */
+  let awaySince = performance.now()
   let attempt: Promise<void> | null = null
 
   const connectOnce = async (): Promise<void> => {
@@ -97,6 +99,7 @@ export function openLine(options: LineOptions): Line {
   const drop = (client: pg.Client): void => {
     if (live !== client) return
     live = null
+    awaySince = performance.now()
     discard(client)
     connectSoon()
   }
@@ -113,7 +116,7 @@ export function openLine(options: LineOptions): Line {
       const timer = setTimeout(() => {
         waiting.delete(give)
         reject(unavailable())
-      }, waitMs)
+      }, Math.max(0, awaySince + waitMs - performance.now()))
       waiting.add(give)
     })
   }
