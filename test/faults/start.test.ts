@@ -117,7 +117,7 @@ describe('a data folder', () => {
 test('a first start that is killed at any moment is made up for by the next one', async () => {
   const dataDir = join(base, 'interrupted')
   // Wherever it is: in the middle of the keys, of PostgreSQL's own set-up, of the migrations.
-  for (const killMs of [150, 300, 450, 600, 900, 1300]) await failedStart({ HOLDFAST_DATA_DIR: dataDir }, killMs)
+  for (const killMs of [250, 500, 800]) await failedStart({ HOLDFAST_DATA_DIR: dataDir }, killMs)
   const server = await startServer({ dataDir })
   await serves(server)
   await server.remove()

@@ -66,7 +66,7 @@ export function startLoad(world: World, options: LoadOptions = {}): Load {
   /** Tells the ledger how a write ended. */
   function settle(response: RawResponse | null, attempt: Attempt | null, what: string, proof = ''): boolean {
     if (response === null) return false
-    const { status } = response
+    const status = statusOf(response)
     if (status >= 200 && status < 300 && response.text.includes(proof)) {
       attempt?.acknowledged()
       return true
@@ -179,6 +179,12 @@ export function startLoad(world: World, options: LoadOptions = {}): Load {
       await Promise.all(running)
     },
   }
+}
+
+/** A long CompleteMultipartUpload or CopyObject begins its answer with 200 before it knows its end, which may be an error document. */
+function statusOf({ status, text }: RawResponse): number {
+  if (status !== 200 || !text.includes('<Error>')) return status
+  return xmlText(text, 'Code') === 'ServiceUnavailable' ? 503 : 500
 }
 
 /** What a GET says of its key; undefined when it says nothing. */
