@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
 import type { Command, PutCommand, PutPartCommand } from '../store.ts'
-import { clientError, isConnectionLoss, openLine, send, unavailable, type Line } from './connect.ts'
+import { clientError, inOneWrite, isConnectionLoss, openLine, send, unavailable, type Line } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
 import { emptyState, groupReads, needsOf, sequenceStatement } from './group-read.ts'
@@ -166,9 +166,9 @@ interface Transaction {
 async function runTransaction(client: pg.Client, commands: readonly Command[], transaction: Transaction, shard: number, now: number): Promise<void> {
   const needs = needsOf(commands)
   const reads = groupReads(needs)
-  const [, ...answers] = await all([
+  const [, ...answers] = await all(inOneWrite(client, () => [
     client.query('BEGIN').then(() => []), ...reads.map(({ statement }) => send(client, statement)), send(client, sequenceStatement(needs.sequence)),
-  ])
+  ]))
   const state = emptyState(needs, now)
   for (const [index, read] of reads.entries()) read.fill(state, answers[index] as WireRow[])
   const [id, sequence] = (answers[reads.length] as WireRow[])[0] as WireRow
@@ -176,7 +176,7 @@ async function runTransaction(client: pg.Client, commands: readonly Command[], t
   transaction.outcomes = commands.map((command) => planned(state, command))
   const writes = groupWrites(state, shard)
   transaction.id = id as string
-  const committing = [...writes.map((statement) => send(client, statement).then(() => '')), client.query('COMMIT').then(({ command }) => command)]
+  const committing = inOneWrite(client, () => [...writes.map((statement) => send(client, statement).then(() => '')), client.query('COMMIT').then(({ command }) => command)])
   // After an error in a write the server takes COMMIT for ROLLBACK, and the write's own error comes first here.
   if ((await all(committing)).at(-1) !== 'COMMIT') throw new Error('the transaction was rolled back')
 }

@@ -153,6 +153,17 @@ export async function send(client: pg.Client, statement: Statement): Promise<Wir
   return rows
 }
 
+/** What is sent inside leaves in one write: a system call and a wake-up of PostgreSQL less for each statement. */
+export function inOneWrite<Sent>(client: pg.Client, sendAll: () => Sent): Sent {
+  const { stream } = client.connection
+  stream.cork()
+  try {
+    return sendAll()
+  } finally {
+    stream.uncork()
+  }
+}
+
 /** How `pg` words the loss of a connection; the system's own errors name the system call that failed. */
 const lossWords = /^(Connection terminated|Client has encountered a connection error|Client was closed|Query read timeout|timeout ex|Cannot use a pool)/
 
