@@ -5,6 +5,8 @@ import { closeRead, openToRead } from '../storage/backend.ts'
 /** Open descriptors of segments by absolute path, so that a small read is one pread. One in use is closed only after its last user. */
 export interface Descriptors {
   use<Result>(path: string, work: (fd: number) => Promise<Result>): Promise<Result>
+  /** The descriptor when it is open already, for a read that ends before anything else runs; else null. */
+  open(path: string): number | null
   /** The file was removed: its descriptor must not keep the space. */
   forget(path: string): void
   close(): void
@@ -57,6 +59,7 @@ export function createDescriptors(max: number = openSegmentsMax): Descriptors {
         closeUnused(entry)
       }
     },
+    open: (path) => entries.get(path)?.fd ?? null,
     forget: (path) => void entries.delete(path),
     close: () => entries.clear(),
   }

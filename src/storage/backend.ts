@@ -33,4 +33,4 @@ export function segmentPath(segment: string): string {
   return `segments/${segment}`
 }
 export type { BlobFile } from './local/reading.ts'
-export { closeRead, openBlobFile, openToRead, readBlock, readRecord, RotError } from './local/reading.ts'
+export { closeRead, openBlobFile, openToRead, readBlock, readRecord, readRecordAtHand, RotError } from './local/reading.ts'

@@ -113,9 +113,14 @@ function readQuickly(fd: number, target: Uint8Array, at: number): number {
 /** Reads and verifies the record of `blob` at offset `at` of a segment with one pread. Throws RotError. */
 export async function readRecord(fd: number, at: number, blob: string, length: number): Promise<Uint8Array> {
   const bytes = Buffer.allocUnsafe(recordHeaderBytes + length)
-  const quick = readQuickly(fd, bytes, at)
-  const got = quick === bytes.length ? quick : await readFully(fd, bytes, at)
+  const got = await readFully(fd, bytes, at)
   const body = got < bytes.length ? null : recordBody(bytes, blob, length)
   if (body === null) throw new RotError(`record of blob ${blob} at ${at} is damaged or missing`)
   return body
+}
+
+/** The same without waiting; null when the read would not be quick or gave no whole record: `readRecord` then says why. */
+export function readRecordAtHand(fd: number, at: number, blob: string, length: number): Uint8Array | null {
+  const bytes = Buffer.allocUnsafe(recordHeaderBytes + length)
+  return readQuickly(fd, bytes, at) === bytes.length ? recordBody(bytes, blob, length) : null
 }
