@@ -1,4 +1,4 @@
-import { createHmac, hash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { S3Error } from '../domain/errors.ts'
 import { canonicalHeaders, canonicalPath, canonicalQuery, canonicalRequest } from './canonical.ts'
 import { assertNotSkewed, assertWithinExpiry } from './clock.ts'
@@ -97,7 +97,7 @@ export function verifyV4(request: S3Request, checked: CheckedV4, signingKey: Sig
   for (const canonical of candidates(request, checked, publicHost)) {
     const toSign = stringToSign(canonical, parsed.timestamp, parsed.scope)
     expected ??= { canonical, toSign }
-    if (!sameSignature(createHmac('sha256', signingKey.key).update(toSign).digest('hex'), parsed.signature)) continue
+    if (!sameSignature(signingKey.sign(toSign), parsed.signature)) continue
     return chainedPayload(checked.payload, () => ({
       signingKey: signingKey.bytes.slice(),
       seedSignature: parsed.signature,
