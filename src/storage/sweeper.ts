@@ -20,7 +20,7 @@ export interface Sweeper {
   /** One pass. With `orphans`, also the walk over everything that is stored. */
   runOnce(pass?: { orphans?: boolean }): Promise<SweepReport>
   start(): void
-  /** Ends the passes, after the one that runs. */
+  /** Ends the passes; one that runs ends between two of its steps, and the next start goes on from there. */
   stop(): Promise<void>
 }
 
@@ -54,6 +54,8 @@ export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanA
   readonly store: SweepStore
   readonly blobs: SweeperOptions['blobs']
   readonly log: Log
+  /** The server is stopping: a walk over a large drive takes longer than anybody waits for that. */
+  readonly stopping: () => boolean
   /** Dead records that could not be noted on a full disk, by `drive/segment`: lengths by blob. They stay in the release queue. */
   readonly unnoted: Map<string, Readonly<Record<string, number>>>
   readonly count: { releasedFiles: number; releasedRecords: number; segmentsRemoved: number; recordsMoved: number; orphans: number; failures: number }
@@ -71,6 +73,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   let timer: NodeJS.Timeout | null = null
   let running: Promise<unknown> = Promise.resolve()
   let passes = 0
+  let stopping = false
 
   async function sweep(withOrphans: boolean): Promise<SweepReport> {
     const pass: Pass = {
@@ -78,6 +81,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       graceMs: options.graceMs ?? sweepGraceMs,
       orphanAgeMs: options.orphanAgeMs ?? orphanAgeMs,
       segmentBytes: options.segmentBytes ?? segmentBytesMax,
+      stopping: () => stopping,
       unnoted: new Map(),
       count: { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0, failures: 0 },
     }
@@ -118,6 +122,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     async stop() {
       if (timer !== null) clearInterval(timer)
       timer = null
+      stopping = true
       await running
     },
   }
@@ -165,7 +170,7 @@ async function sweepReleased(pass: Pass, drives: readonly Drive[]): Promise<void
     for (const { id, names } of done) if (names.some((name) => pass.unnoted.has(name))) held.add(id)
     for (const { names } of forgotten) pass.count[names.length === 0 ? 'releasedFiles' : 'releasedRecords'] += 1
     await pass.store.forgetReleased(forgotten.map(({ id }) => id))
-    if (rows.length < limit) return
+    if (rows.length < limit || pass.stopping()) return
   }
 }
 
@@ -192,6 +197,7 @@ async function noteDead(pass: Pass, byId: ReadonlyMap<number, Drive>, dead: Read
 /** Removes segments that are wholly dead or were moved; moves the live records out of those that are mostly dead. */
 async function sweepSegments(pass: Pass, drive: Drive): Promise<void> {
   for (const segment of await listSegments(drive)) {
+    if (pass.stopping()) return
     if (!isSealed(segment, pass.blobs.activeSegments(), pass.segmentBytes)) continue
     if (segment.changedAt > Date.now() - pass.graceMs) continue
     const notes = await readNotes(segment)
@@ -237,12 +243,14 @@ async function sweepOrphans(pass: Pass, drive: Drive): Promise<string | null> {
     batch = []
   }
   for await (const file of walkFiles(drive, olderThan)) {
+    if (pass.stopping()) return null
     total += file.bytes
     if (file.owner !== null) batch.push(file)
     if (batch.length >= 500) await flush()
   }
   await flush()
   for (const segment of await listSegments(drive)) {
+    if (pass.stopping()) return null
     total += segment.bytes
     if (segment.changedAt > olderThan || pass.blobs.activeSegments().has(segment.name)) continue
     orphans.push(...(await orphanRecords(pass, drive, segment)))
