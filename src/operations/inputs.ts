@@ -22,7 +22,7 @@ export function integerParam(request: OperationRequest, name: string, min: numbe
   return value
 }
 
-/** max-keys and its kin: any size is accepted, a page never has more than 1000 entries. */
+/** max-keys and its kin: a client may ask for as many as it likes, a page never has more than 1000 entries. */
 export function pageSize(request: OperationRequest, name: string): number {
   return Math.min(integerParam(request, name, 0, 2 ** 31 - 1) ?? listPageMax, listPageMax)
 }
