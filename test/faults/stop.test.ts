@@ -6,7 +6,7 @@ import path from 'node:path'
 import { CreateBucketCommand, GetObjectCommand, HeadObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterEach, expect, test } from 'vitest'
-import { startServer, type StartOptions, type TestServer } from '../support/server.ts'
+import { foreignVariables, startServer, type StartOptions, type TestServer } from '../support/server.ts'
 
 const servers: TestServer[] = []
 afterEach(async () => {
@@ -101,7 +101,7 @@ test('Ctrl-C of a terminal, which arrives more than once, stops npm start cleanl
   await one.stop()
   const child = spawn('npm', ['start', '--silent'], {
     cwd: path.join(import.meta.dirname, '..', '..'), detached: true, stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, HOLDFAST_DATA_DIR: one.dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', HOLDFAST_ROOT_ACCESS_KEY: one.accessKey, HOLDFAST_ROOT_SECRET_KEY: one.secretKey },
+    env: { ...foreignVariables(), HOLDFAST_DATA_DIR: one.dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', HOLDFAST_ROOT_ACCESS_KEY: one.accessKey, HOLDFAST_ROOT_SECRET_KEY: one.secretKey },
   })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))

@@ -138,9 +138,13 @@ export function sharedServer(): ServerAddress {
 }
 
 /** Only these variables of the caller reach the server: a HOLDFAST_ variable of the developer's shell must not change a test. */
-function environment(own: Readonly<Record<string, string>>): Record<string, string> {
+export function foreignVariables(): Record<string, string> {
   const kept = Object.entries(process.env).filter(([name, value]) => value !== undefined && !name.startsWith('HOLDFAST_') && name !== 'NODE_OPTIONS') as [string, string][]
-  return { ...Object.fromEntries(kept), NODE_COMPILE_CACHE: path.join(root, 'node_modules', '.cache', 'holdfast'), ...own }
+  return Object.fromEntries(kept)
+}
+
+function environment(own: Readonly<Record<string, string>>): Record<string, string> {
+  return { ...foreignVariables(), NODE_COMPILE_CACHE: path.join(root, 'node_modules', '.cache', 'holdfast'), ...own }
 }
 
 function launch([program = '', ...args]: readonly string[], env: Readonly<Record<string, string>>, chunks: string[]): Promise<Running> {
