@@ -29,7 +29,7 @@ export function framingOf(body: RequestBody): ((sink: Sink) => Framing) | null {
   }
 }
 
-/** One object for all bodies of which nothing was announced, so that a group's ends go to the worker as one. */
+/** One object for all bodies of which nothing was announced. */
 const nothingAnnounced: DigestEnd = { checksums: [], trailer: null }
 
 /**

@@ -9,9 +9,9 @@ import {
 } from '../storage/backend.ts'
 import type { Drive, IoFailure, Log } from '../storage/backend.ts'
 import { refusalError } from '../workers/digester.ts'
-import type { ChunkMark, Digested, DigestEnd, DigestPlan } from '../workers/digester.ts'
+import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
 import type { WorkerPool } from '../workers/pool.ts'
-import type { BatchItem, BatchOutcome } from '../workers/worker.ts'
+import type { Announced, BatchBodies, BatchOutcome } from '../workers/worker.ts'
 
 /** A small body that was received whole. */
 export interface SmallBody {
@@ -97,9 +97,9 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
       const segment = lane.segment ?? openSegment(options.drive())
       lane.segment = segment
       const headBytes = segment.at === 0 ? segmentHeaderBytes : 0
-      const items = layOut(lane, headBytes, group)
+      const bodies = layOut(lane, headBytes, group)
       const outcome = await pool.batch({
-        buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, items,
+        buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, bodies,
         newIn: segment.at === 0 ? dirname(join(segment.drive.root, segmentPath(segment.name))) : null,
       })
       if (outcome.failure !== null) abandon(lane, segment)
@@ -170,39 +170,58 @@ function openSegment(drive: Drive): Segment {
 }
 
 /** Copies the bodies and keys of a group to the lane's buffer, each where its record will be. */
-function layOut(lane: Lane, headBytes: number, group: readonly Waiting[]): BatchItem[] {
+function layOut(lane: Lane, headBytes: number, group: readonly Waiting[]): BatchBodies {
+  const bodies = columnsOf(group)
+  const starts: number[] = []
   let end = headBytes
-  const items = group.map(({ body }): BatchItem => {
-    const keyBytes = Buffer.byteLength(body.owner.key)
-    const start = end
-    end += recordBytes(body.length, keyBytes)
-    return {
-      start, keyBytes, blob: body.blob, length: body.length, bucketId: body.owner.bucketId, plan: body.plan, end: body.end, marks: body.marks,
-    }
-  })
+  for (const [index, length] of bodies.lengths.entries()) {
+    starts.push(end)
+    end += recordBytes(length, bodies.keyBytes[index] ?? 0)
+  }
   if (end > lane.buffer.byteLength) lane.buffer = new SharedArrayBuffer(2 ** Math.ceil(Math.log2(end)))
   const buffer = Buffer.from(lane.buffer)
   if (headBytes > 0) encodeSegmentHeader(buffer, { createdAt: Date.now(), writer: processToken })
   group.forEach(({ body }, index) => {
-    let at = (items[index]?.start ?? 0) + recordHeaderBytes
+    let at = (starts[index] ?? 0) + recordHeaderBytes
     for (const chunk of body.chunks) {
       buffer.set(chunk, at)
       at += chunk.length
     }
     buffer.write(body.owner.key, at, 'utf8')
   })
-  return items
+  return bodies
+}
+
+function columnsOf(group: readonly Waiting[]): BatchBodies {
+  let blobs = ''
+  const lengths: number[] = []
+  const keyBytes: number[] = []
+  const bucketIds: number[] = []
+  const plans: DigestPlan[] = []
+  const announced = new Map<number, Announced>()
+  group.forEach(({ body: { blob, length, owner, plan, end, marks } }, index) => {
+    blobs += blob
+    lengths.push(length)
+    keyBytes.push(Buffer.byteLength(owner.key))
+    bucketIds.push(owner.bucketId)
+    plans.push(plan)
+    if (end.checksums.length > 0 || end.trailer !== null || marks.length > 0) announced.set(index, { end, marks })
+  })
+  return { blobs, lengths, keyBytes, bucketIds, plans, announced }
 }
 
 /** Gives each body of a group its own answer: a refusal is its own, a failed write is everybody's. */
 function settle(group: readonly Waiting[], segment: Segment, outcome: BatchOutcome, log: Log): void {
   const failed = outcome.failure === null ? null : writeError(segment.drive, outcome.failure satisfies IoFailure, log)
+  const md5s = outcome.md5s.split(' ')
+  const checksums = outcome.checksums.split(' ')
   group.forEach(({ resolve, reject }, index) => {
-    const digested: Digested | undefined = outcome.digested[index]
+    const refusal = outcome.refusals.get(index)
     const at = outcome.at[index] ?? -1
-    if (digested !== undefined && !digested.ok) reject(refusalError(digested.refusal))
+    const md5 = md5s[index] ?? ''
+    if (refusal !== undefined) reject(refusalError(refusal))
     else if (failed !== null) reject(failed)
-    else if (digested === undefined || at < 0) reject(new S3Error('InternalError'))
-    else resolve({ place: { kind: 'segment', drives: [segment.drive.id], segment: segment.name, at }, md5: digested.md5, checksum: digested.checksum })
+    else if (md5 === '' || at < 0) reject(new S3Error('InternalError'))
+    else resolve({ place: { kind: 'segment', drives: [segment.drive.id], segment: segment.name, at }, md5, checksum: checksums[index] ?? '' })
   })
 }

@@ -156,15 +156,13 @@ function plainPlan(algorithm: ChecksumAlgorithm): DigestPlan {
 
 function digestPlan(body: RequestBody, options: WriteOptions): DigestPlan {
   const { expect, algorithm } = options
-  if (body.payload.kind === 'unsigned' && expect.checksum === undefined && expect.trailer === undefined && expect.md5 === undefined) return plainPlan(algorithm)
   const algorithms = [algorithm]
   for (const other of [expect.checksum?.algorithm, expect.trailer]) if (other !== undefined && !algorithms.includes(other)) algorithms.push(other)
-  return {
-    algorithms,
-    sha256: body.payload.kind === 'sha256' ? body.payload.hex : null,
-    chain: body.payload.kind === 'chunked-signed' ? body.payload.chain : null,
-    md5: expect.md5 ?? null,
-  }
+  const sha256 = body.payload.kind === 'sha256' ? body.payload.hex : null
+  const chain = body.payload.kind === 'chunked-signed' ? body.payload.chain : null
+  const md5 = expect.md5 ?? null
+  if (algorithms.length === 1 && sha256 === null && chain === null && md5 === null) return plainPlan(algorithm)
+  return { algorithms, sha256, chain, md5 }
 }
 
 function written(blob: string, size: number, place: Placement, md5: string, checksum: string, options: WriteOptions): WrittenBlob {

@@ -7,9 +7,9 @@ import type { ChecksumAlgorithm } from '../domain/model.ts'
 import { crc32c, durably, encodeFooter, ioFailure, recordBytes, sealRecord, syncFolder, SyncError, blobPath, recordHeaderBytes } from '../storage/backend.ts'
 import type { IoFailure } from '../storage/backend.ts'
 import { createDigester } from './digester.ts'
-import type { ChunkMark, Digested, DigestEnd, DigestPlan } from './digester.ts'
+import type { ChunkMark, Digested, DigestEnd, DigestPlan, Refusal } from './digester.ts'
 
-/** A group of small bodies, laid out in `buffer` as records whose headers are not written yet. */
+/** A group of small bodies, laid out in `buffer` as records whose headers are not written yet, one right behind the other. */
 export interface BatchTask {
   readonly buffer: SharedArrayBuffer
   /** Descriptor of the segment: descriptors belong to the process, not to a thread. */
@@ -20,28 +20,47 @@ export interface BatchTask {
   readonly headBytes: number
   /** Folder to sync, when the segment's file is new. */
   readonly newIn: string | null
-  readonly items: readonly BatchItem[]
+  readonly bodies: BatchBodies
 }
 
-export interface BatchItem {
-  readonly start: number
-  readonly blob: string
-  readonly length: number
-  readonly bucketId: number
-  readonly keyBytes: number
-  readonly plan: DigestPlan
+/**
+ * The bodies of a group, a column for each property: the copy that crosses threads names a property once and not once a body.
+ * What most bodies lack is sparse.
+ */
+export interface BatchBodies {
+  /** Ids of 32 hex digits, one behind the other. */
+  readonly blobs: string
+  readonly lengths: readonly number[]
+  readonly keyBytes: readonly number[]
+  readonly bucketIds: readonly number[]
+  /** The same object for bodies of the same plan is copied once. */
+  readonly plans: readonly DigestPlan[]
+  /** By place in the columns; bodies of which nothing was announced are not in it. */
+  readonly announced: ReadonlyMap<number, Announced>
+}
+
+export interface Announced {
   readonly end: DigestEnd
   readonly marks: readonly ChunkMark[]
 }
 
+/** Answers to the bodies of a group. A refused body has an empty entry in both lists. */
 export interface BatchOutcome {
   /** Bytes that the segment grew by, the head included; nothing was written when all bodies were refused. */
   readonly written: number
   readonly failure: IoFailure | null
-  /** Offset of each item's record in the segment, -1 for a refused one. */
+  /** Offset of each body's record in the segment, -1 for a refused one. */
   readonly at: readonly number[]
-  readonly digested: readonly Digested[]
+  /** Hex, with a space between two bodies. */
+  readonly md5s: string
+  /** Base64, with a space between two bodies. */
+  readonly checksums: string
+  /** By place in the columns. */
+  readonly refusals: ReadonlyMap<number, Refusal>
 }
+
+const blobDigits = 32
+const nothingAnnounced: Announced = { end: { checksums: [], trailer: null }, marks: [] }
 
 function writeFully(fd: number, bytes: Uint8Array, at: number): void {
   let done = 0
@@ -57,31 +76,49 @@ async function writeLater(fd: number, bytes: Uint8Array, at: number): Promise<vo
 /** Hashes a group of bodies, closes the gaps of refused ones, appends the rest with one write and one fdatasync. */
 export function batch(task: BatchTask): BatchOutcome {
   const buffer = Buffer.from(task.buffer)
-  const digested: Digested[] = []
-  const at: number[] = []
-  let end = task.headBytes
-  for (const item of task.items) {
-    const bodyAt = item.start + recordHeaderBytes
-    const digester = createDigester(item.plan)
-    const refusal = digester.update(buffer.subarray(bodyAt, bodyAt + item.length), item.marks)
-    const result: Digested = refusal === null ? digester.finish(item.end) : { ok: false, refusal }
-    digested.push(result)
-    at.push(result.ok ? task.at + end : -1)
-    if (!result.ok) continue
-    const bytes = recordBytes(item.length, item.keyBytes)
-    if (item.start !== end) buffer.copyWithin(end, item.start, item.start + bytes)
-    sealRecord(buffer.subarray(end, end + bytes), item)
-    end += bytes
-  }
-  if (end === task.headBytes) return { written: 0, failure: null, at, digested }
+  const { end, ...answers } = sealBodies(task, buffer)
+  if (end === task.headBytes) return { written: 0, failure: null, ...answers }
   try {
     writeFully(task.fd, buffer.subarray(0, end), task.at)
     sync(task.fd)
     if (task.newIn !== null) syncFolder(task.newIn)
   } catch (error) {
-    return { written: 0, failure: ioFailure(error), at, digested }
+    return { written: 0, failure: ioFailure(error), ...answers }
   }
-  return { written: end, failure: null, at, digested }
+  return { written: end, failure: null, ...answers }
+}
+
+/** Digests each body and makes a record of the good ones; `end` is where the last record ends in the buffer. */
+function sealBodies({ bodies, headBytes, at: base }: BatchTask, buffer: Buffer): Omit<BatchOutcome, 'written' | 'failure'> & { end: number } {
+  const at: number[] = []
+  const md5s: string[] = []
+  const checksums: string[] = []
+  const refusals = new Map<number, Refusal>()
+  let start = headBytes
+  let end = headBytes
+  bodies.plans.forEach((plan, index) => {
+    const length = bodies.lengths[index] ?? 0
+    const keyBytes = bodies.keyBytes[index] ?? 0
+    const from = start
+    const bytes = recordBytes(length, keyBytes)
+    start += bytes
+    const digested = digestBody(plan, buffer.subarray(from + recordHeaderBytes, from + recordHeaderBytes + length), bodies.announced.get(index) ?? nothingAnnounced)
+    at.push(digested.ok ? base + end : -1)
+    md5s.push(digested.ok ? digested.md5 : '')
+    checksums.push(digested.ok ? digested.checksum : '')
+    if (!digested.ok) return void refusals.set(index, digested.refusal)
+    if (from !== end) buffer.copyWithin(end, from, from + bytes)
+    const blob = bodies.blobs.slice(index * blobDigits, (index + 1) * blobDigits)
+    sealRecord(buffer.subarray(end, end + bytes), { blob, length, keyBytes, bucketId: bodies.bucketIds[index] ?? 0 })
+    end += bytes
+  })
+  return { end, at, md5s: md5s.join(' '), checksums: checksums.join(' '), refusals }
+}
+
+function digestBody(plan: DigestPlan, bytes: Uint8Array, announced: Announced): Digested {
+  const digester = createDigester(plan)
+  const refusal = digester.update(bytes, announced.marks)
+  return refusal === null ? digester.finish(announced.end) : { ok: false, refusal }
 }
 
 function sync(fd: number): void {
