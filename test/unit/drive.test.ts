@@ -77,7 +77,7 @@ test('a full drive is an error of its request, leaves nothing, and writing resum
   const root = await scratch()
   // The small file system lives in a mount namespace of its own, which any user may make; the child reports what it saw.
   const script = 'mount -t tmpfs -o size=8m,mode=0700 tmpfs "$1" && exec "$2" "$3" "$1"'
-  const fixture = new URL('./drive-full.ts', import.meta.url).pathname
+  const fixture = join(import.meta.dirname, 'drive-full.ts')
   const output = execFileSync('unshare', ['--user', '--map-root-user', '--mount', 'sh', '-c', script, 'sh', root, process.execPath, fixture], { encoding: 'utf8' })
   expect(JSON.parse(output)).toEqual({
     tooLarge: 'InsufficientStorage 507', unchanged: true, smallWhenFull: 'InsufficientStorage 507', largeWhenFull: 'InsufficientStorage 507',
