@@ -75,17 +75,16 @@ export function checkKeyLength(key: string): void {
 export function parseQuery(rawQuery: string): Query {
   if (rawQuery === '') return emptyQuery
   const entries: (readonly [string, string])[] = []
-  // Routing and authentication ask some twenty times a request, mostly for what is not there.
-  const first = new Map<string, string>()
   for (const pair of rawQuery.split('&')) {
     if (pair === '') continue
     const mark = pair.indexOf('=')
-    const name = decodeQuery(mark < 0 ? pair : pair.slice(0, mark))
-    const value = mark < 0 ? '' : decodeQuery(pair.slice(mark + 1))
-    entries.push([name, value])
-    if (!first.has(name)) first.set(name, value)
+    entries.push(mark < 0 ? [decodeQuery(pair), ''] : [decodeQuery(pair.slice(0, mark)), decodeQuery(pair.slice(mark + 1))])
   }
-  return { entries, get: (name) => first.get(name), has: (name) => first.has(name) }
+  return {
+    entries,
+    get: (name) => entries.find(([key]) => key === name)?.[1],
+    has: (name) => entries.some(([key]) => key === name),
+  }
 }
 
 const emptyQuery: Query = { entries: [], get: () => undefined, has: () => false }
