@@ -9,7 +9,7 @@ import { createLifecycle, onSignals, Stopped, together, type Lifecycle } from '.
 import { decideRoot, withoutOldRootKeys } from './admin/root-account.ts'
 import { supervise } from './admin/supervise.ts'
 import { createAuth } from './auth/auth.ts'
-import { parsePolicy } from './auth/policy.ts'
+import { managedPolicy, parsePolicy } from './auth/policy.ts'
 import { createBlobs } from './blobs/create.ts'
 import { keyPairProblem } from './config-fields.ts'
 import { ConfigError, helpText, loadConfig, type Config } from './config.ts'
@@ -110,7 +110,7 @@ async function keyFolder(dataDir: string): Promise<KeyFolder> {
 async function readBootstrap({ bootstrapFile }: Config): Promise<Bootstrap> {
   if (bootstrapFile === null) return { accounts: [] }
   const keyProblem = ({ accessKeyId, secretAccessKey }: KeyPair): string | null => keyPairProblem(accessKeyId, secretAccessKey)
-  return parseBootstrap(await readFile(bootstrapFile, 'utf8'), bootstrapFile, { parsePolicy, keyProblem })
+  return parseBootstrap(await readFile(bootstrapFile, 'utf8'), bootstrapFile, { parsePolicy, managedPolicy, keyProblem })
 }
 
 function environmentPair({ rootAccessKey, rootSecretKey }: Config): KeyPair | null {

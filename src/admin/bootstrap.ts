@@ -17,6 +17,8 @@ export class BootstrapError extends Error {
 export interface BootstrapRules {
   /** Reads one identity policy; throws an Error that says what cannot be honoured. */
   readonly parsePolicy: (json: unknown) => PolicyDocument
+  /** The managed policy of a name or ARN; throws an Error that says which there are. */
+  readonly managedPolicy: (nameOrArn: string) => PolicyDocument
   /** Why a key pair is refused, null when it is fine. Secrets are never part of the answer. */
   readonly keyProblem: (pair: KeyPair) => string | null
 }
@@ -90,7 +92,8 @@ function createReader(problems: string[], rules: BootstrapRules) {
     const named = typeof value === 'object' && value !== null && 'document' in value
     const json = named ? object(value, at, ['name', 'document'])['document'] : value
     try {
-      return rules.parsePolicy(typeof json === 'string' ? JSON.parse(json) : json)
+      if (typeof json !== 'string') return rules.parsePolicy(json)
+      return json.trimStart().startsWith('{') ? rules.parsePolicy(JSON.parse(json)) : rules.managedPolicy(json)
     } catch (error) {
       problems.push(`${at}: ${error instanceof Error ? error.message : String(error)}`)
       return { statements: [] }

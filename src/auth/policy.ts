@@ -88,6 +88,23 @@ export function parsePolicy(json: unknown): PolicyDocument {
 }
 
 /**
+ * AWS's managed policies that speak of S3, by name. Source: AWS managed policy reference; what they allow of other services means
+ * nothing here.
+ */
+const managedActions: ReadonlyMap<string, readonly string[]> = new Map([
+  ['AdministratorAccess', ['*']],
+  ['AmazonS3FullAccess', ['s3:*', 's3-object-lambda:*']],
+  ['AmazonS3ReadOnlyAccess', ['s3:Get*', 's3:List*', 's3:Describe*', 's3-object-lambda:Get*', 's3-object-lambda:List*']],
+])
+
+/** A managed policy by its name or its ARN. Throws an Error that lists the known names. */
+export function managedPolicy(nameOrArn: string): PolicyDocument {
+  const actions = managedActions.get(nameOrArn.replace(/^arn:aws:iam::aws:policy\//, ''))
+  if (actions === undefined) throw new Error(`there is no managed policy ${JSON.stringify(nameOrArn)}; known: ${[...managedActions.keys()].join(', ')}`)
+  return parsePolicy({ Statement: { Effect: 'Allow', Action: actions, Resource: '*' } })
+}
+
+/**
  * `*` stands for any run of characters, `?` for one. A failed match goes back to the last star only, since an earlier star could
  * not do better: the cost is at most the text's length times the longest piece between two stars, however many stars there are.
  */

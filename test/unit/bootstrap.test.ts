@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { BootstrapError, parseBootstrap, type BootstrapRules } from '../../src/admin/bootstrap.ts'
-import { parsePolicy } from '../../src/auth/policy.ts'
+import { managedPolicy, parsePolicy } from '../../src/auth/policy.ts'
 import { keyPairProblem } from '../../src/config-fields.ts'
 
-const rules: BootstrapRules = { parsePolicy, keyProblem: (pair) => keyPairProblem(pair.accessKeyId, pair.secretAccessKey) }
+const rules: BootstrapRules = { parsePolicy, managedPolicy, keyProblem: (pair) => keyPairProblem(pair.accessKeyId, pair.secretAccessKey) }
 const parse = (text: string) => parseBootstrap(text, 'accounts.yaml', rules)
 
 const full = `

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isAllowed, matchesWildcard, parsePolicy } from '../../src/auth/policy.ts'
+import { isAllowed, managedPolicy, matchesWildcard, parsePolicy } from '../../src/auth/policy.ts'
 
 const allow = (Action: unknown, Resource: unknown) => ({ Effect: 'Allow', Action, Resource })
 const policy = (...Statement: unknown[]) => [parsePolicy({ Version: '2012-10-17', Statement })]
@@ -98,5 +98,18 @@ describe('a policy is refused', () => {
 
   test('with a message that names the statement and the field', () => {
     expect(() => parsePolicy({ Statement: [good, { ...good, Condition: {} }] })).toThrow('Statement 2: Condition is not supported')
+  })
+})
+
+describe('managed policies', () => {
+  test('are known by name and by ARN', () => {
+    const reads = [managedPolicy('arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess')]
+    expect(isAllowed(reads, 's3:GetObject', 'arn:aws:s3:::bucket/key')).toBe(true)
+    expect(isAllowed(reads, 's3:PutObject', 'arn:aws:s3:::bucket/key')).toBe(false)
+    for (const name of ['AmazonS3FullAccess', 'AdministratorAccess']) expect(isAllowed([managedPolicy(name)], 's3:DeleteBucket', 'arn:aws:s3:::bucket')).toBe(true)
+  })
+
+  test('that are not there are told with those that are', () => {
+    expect(() => managedPolicy('PowerUserAccess')).toThrow('known: AdministratorAccess, AmazonS3FullAccess, AmazonS3ReadOnlyAccess')
   })
 })
