@@ -51,6 +51,22 @@ export function refuseVersionAndPart(request: OperationRequest): void {
   if (partNumber !== undefined) throw invalidArgument('partNumber', partNumber, 'This operation does not accept a part number without an upload id.')
 }
 
+/** Continuation tokens are opaque to clients: the last entry of the page before, so that they survive deletes. */
+export function encodeToken(after: string): string {
+  return Buffer.from(`1:${after}`, 'utf8').toString('base64url')
+}
+
+/** Throws InvalidArgument for a token that `encodeToken` did not make. */
+export function decodeToken(token: string): string {
+  const text = Buffer.from(token, 'base64url').toString('utf8')
+  if (!text.startsWith('1:') || encodeToken(text.slice(2)) !== token) throw invalidToken(token)
+  return text.slice(2)
+}
+
+export function invalidToken(token: string): S3Error {
+  return invalidArgument('continuation-token', token, 'The continuation token provided is incorrect')
+}
+
 /** url or nothing. */
 export function encodingTypeParam(request: OperationRequest): 'url' | undefined {
   const text = request.http.query.get('encoding-type')

@@ -1,7 +1,7 @@
 import { bucketsPageMax } from '../../domain/limits.ts'
 import { isoDate } from '../../protocol/headers.ts'
 import { element, optional, renderXml } from '../../protocol/xml.ts'
-import { integerParam, invalidArgument } from '../inputs.ts'
+import { decodeToken, encodeToken, integerParam, invalidToken } from '../inputs.ts'
 import { serviceOperation } from '../operation.ts'
 
 export const listBuckets = serviceOperation({
@@ -11,7 +11,7 @@ export const listBuckets = serviceOperation({
     const token = query.get('continuation-token')
     return {
       limit: integerParam(request, 'max-buckets', 1, bucketsPageMax) ?? bucketsPageMax, prefix: query.get('prefix') ?? '',
-      after: token === undefined ? '' : decodeToken(token), region: query.get('bucket-region') || undefined,
+      after: token === undefined ? '' : bucketOf(token), region: query.get('bucket-region') || undefined,
     }
   },
   async run(input, { principal, metadata }) {
@@ -25,15 +25,16 @@ export const listBuckets = serviceOperation({
         element('Buckets', buckets.map((bucket) => element('Bucket', [
           element('Name', bucket.name), element('CreationDate', isoDate(bucket.createdAt)), element('BucketRegion', bucket.region),
         ]))),
-        ...(truncated && last !== undefined ? [element('ContinuationToken', Buffer.from(`1:${last.name}`).toString('base64url'))] : []),
+        ...(truncated && last !== undefined ? [element('ContinuationToken', encodeToken(last.name))] : []),
         ...optional('Prefix', input.prefix === '' ? undefined : input.prefix),
       ]),
     }
   },
 })
 
-function decodeToken(token: string): string {
-  const text = Buffer.from(token, 'base64url').toString('utf8')
-  if (!/^1:[a-z0-9.-]{1,63}$/.test(text)) throw invalidArgument('continuation-token', token, 'The continuation token provided is incorrect')
-  return text.slice(2)
+/** The name of the last bucket of the page before. */
+function bucketOf(token: string): string {
+  const name = decodeToken(token)
+  if (!/^[a-z0-9.-]{1,63}$/.test(name)) throw invalidToken(token)
+  return name
 }

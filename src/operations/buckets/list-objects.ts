@@ -3,7 +3,7 @@ import type { Account, ListedVersion } from '../../domain/model.ts'
 import type { ListedPage } from '../../metadata/store.ts'
 import { isoDate } from '../../protocol/headers.ts'
 import { element, encodeKey, optional, renderXml, type XmlElement } from '../../protocol/xml.ts'
-import { checkedVersionId, encodingTypeParam, invalidArgument, pageSize } from '../inputs.ts'
+import { checkedVersionId, decodeToken, encodeToken, encodingTypeParam, invalidArgument, pageSize } from '../inputs.ts'
 import { bucketOperation, type BucketContext, type OperationRequest } from '../operation.ts'
 
 interface ListInput {
@@ -105,17 +105,6 @@ function listInput(request: OperationRequest): ListInput {
 
 async function pageOf(input: ListInput, after: string, { bucket, metadata }: BucketContext): Promise<ListedPage> {
   return input.limit === 0 ? emptyPage : metadata.listObjects(bucket.id, { prefix: input.prefix, delimiter: input.delimiter, after, limit: input.limit })
-}
-
-/** Tokens are opaque to clients: the last entry of the page before, so that they survive deletes. */
-function encodeToken(after: string): string {
-  return Buffer.from(`1:${after}`, 'utf8').toString('base64url')
-}
-
-function decodeToken(token: string): string {
-  const text = Buffer.from(token, 'base64url').toString('utf8')
-  if (!text.startsWith('1:') || encodeToken(text.slice(2)) !== token) throw invalidArgument('continuation-token', token, 'The continuation token provided is incorrect')
-  return text.slice(2)
 }
 
 function commonHead(input: ListInput, page: ListedPage, encode: (key: string) => string): readonly XmlElement[] {
