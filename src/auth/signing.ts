@@ -1,5 +1,6 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { S3Error } from '../domain/errors.ts'
 
 /** Keys and comparison of both signature versions. */
 
@@ -77,7 +78,20 @@ export function sameSignature(expected: string, provided: string): boolean {
   return timingSafeEqual(given, wanted)
 }
 
+/** SignatureDoesNotMatch with what the server computed, so that a client's developer can see where theirs differs. Version 2 has no canonical request. */
+export function signatureMismatch(accessKeyId: string, provided: string, toSign: string, canonicalRequest?: string): S3Error {
+  return new S3Error('SignatureDoesNotMatch', undefined, {
+    fields: {
+      AWSAccessKeyId: accessKeyId,
+      StringToSign: toSign,
+      SignatureProvided: provided,
+      StringToSignBytes: spacedHex(toSign),
+      ...(canonicalRequest === undefined ? {} : { CanonicalRequest: canonicalRequest, CanonicalRequestBytes: spacedHex(canonicalRequest) }),
+    },
+  })
+}
+
 /** The bytes of a text as space-separated hex, as S3 adds them to a SignatureDoesNotMatch error. */
-export function spacedHex(text: string): string {
+function spacedHex(text: string): string {
   return Buffer.from(text, 'utf8').toString('hex').replace(/..(?!$)/g, '$& ')
 }

@@ -3,7 +3,7 @@ import { S3Error } from '../domain/errors.ts'
 import { assertNotExpired, assertNotSkewed } from './clock.ts'
 import { canonicalHeaders, canonicalPath } from './canonical.ts'
 import { announcedPayload } from './payload.ts'
-import { sameSignature, spacedHex } from './signing.ts'
+import { sameSignature, signatureMismatch } from './signing.ts'
 import { parseRequestDate } from './timestamps.ts'
 import type { PayloadSignature } from '../blobs/blobs.ts'
 import type { S3Request } from '../protocol/request.ts'
@@ -142,17 +142,7 @@ function stringsToSign(request: S3Request, parsed: ParsedV2): string[] {
 export function verifyV2(request: S3Request, parsed: ParsedV2, secret: string): PayloadSignature {
   const candidates = stringsToSign(request, parsed)
   const matches = candidates.some((toSign) => sameSignature(createHmac('sha1', secret).update(toSign).digest('base64'), parsed.signature))
-  if (!matches) {
-    const toSign = candidates[0] ?? ''
-    throw new S3Error('SignatureDoesNotMatch', undefined, {
-      fields: {
-        AWSAccessKeyId: parsed.accessKeyId,
-        StringToSign: toSign,
-        SignatureProvided: parsed.signature,
-        StringToSignBytes: spacedHex(toSign),
-      },
-    })
-  }
+  if (!matches) throw signatureMismatch(parsed.accessKeyId, parsed.signature, candidates[0] ?? '')
   const payload = announcedPayload(request.headers.get('x-amz-content-sha256') ?? 'UNSIGNED-PAYLOAD')
   if (payload.kind === 'chunked-signed') throw new S3Error('InvalidRequest', 'Signed chunks need a signature of version 4.')
   return payload

@@ -3,7 +3,7 @@ import { S3Error } from '../domain/errors.ts'
 import { canonicalHeaders, canonicalPath, canonicalQuery, canonicalRequest } from './canonical.ts'
 import { assertNotSkewed, assertWithinExpiry } from './clock.ts'
 import { announcedPayload, chainedPayload, unsignedPayload } from './payload.ts'
-import { sameSignature, spacedHex } from './signing.ts'
+import { sameSignature, signatureMismatch } from './signing.ts'
 import { algorithmV4 } from './sigv4-parse.ts'
 import type { SigningKey } from './signing.ts'
 import type { AnnouncedPayload } from './payload.ts'
@@ -106,14 +106,5 @@ export function verifyV4(request: S3Request, checked: CheckedV4, signingKey: Sig
     }))
   }
   const { canonical, toSign } = expected ?? { canonical: '', toSign: '' }
-  throw new S3Error('SignatureDoesNotMatch', undefined, {
-    fields: {
-      AWSAccessKeyId: parsed.accessKeyId,
-      StringToSign: toSign,
-      SignatureProvided: parsed.signature,
-      StringToSignBytes: spacedHex(toSign),
-      CanonicalRequest: canonical,
-      CanonicalRequestBytes: spacedHex(canonical),
-    },
-  })
+  throw signatureMismatch(parsed.accessKeyId, parsed.signature, toSign, canonical)
 }
