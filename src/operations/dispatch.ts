@@ -25,8 +25,6 @@ export interface DispatchOptions {
   readonly blobs: Blobs
   readonly region: string
   readonly objectUrl: (request: S3Request, bucket: string, key: string) => string
-  /** Told the operation's name once it is known: for the log and the metrics. */
-  readonly onOperation?: (request: S3Request, operation: string) => void
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
@@ -38,7 +36,6 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   const authenticated = await options.auth.authenticate(received)
   const request = authenticated.presigned ? withHoistedHeaders(received) : received
   const operation = match(request)
-  options.onOperation?.(request, operation.name)
   const names = targetNames(request)
   const { principal } = authenticated
   const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))
@@ -54,7 +51,8 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
     principal, http: request, metadata: options.metadata, blobs: options.blobs, region: options.region,
     requestBody: requestBodyOf(request, authenticated), objectUrl: options.objectUrl, openBucket, authorise,
   }
-  return operation.level === 'bucket' && bucket !== null ? operation.run(input, { ...context, bucket }) : (operation.run as (input: unknown, context: Context) => Promise<Reply>)(input, context)
+  if (operation.level === 'service') return operation.run(input, context)
+  return operation.run(input, { ...context, bucket: bucket as Bucket })
 }
 
 function targetNames(request: S3Request): { bucket: string; key: string } {

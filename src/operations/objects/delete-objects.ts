@@ -1,7 +1,7 @@
 import { S3Error } from '../../domain/errors.ts'
 import { deleteKeysMax, keyBytesMax } from '../../domain/limits.ts'
 import type { DeleteConditions } from '../../domain/model.ts'
-import { errorMessage } from '../../protocol/errors.ts'
+import { messageOf } from '../../protocol/errors.ts'
 import { entityTag, expectedDigests, parseHttpDate, refuseUnsupported } from '../../protocol/headers.ts'
 import { element, parseXml, renderXml, type XmlElement, type XmlNode } from '../../protocol/xml.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
@@ -66,7 +66,7 @@ async function outcome(one: Deletion, context: BucketContext): Promise<{ deleted
   } catch (error) {
     if (!(error instanceof S3Error)) throw error
     const version = one.versionId === undefined ? [] : [element('VersionId', one.versionId)]
-    return { deleted: false, xml: element('Error', [element('Key', one.key), ...version, element('Code', error.code), element('Message', error.message || errorMessage(error.code))]) }
+    return { deleted: false, xml: element('Error', [element('Key', one.key), ...version, element('Code', error.code), element('Message', messageOf(error))]) }
   }
 }
 
