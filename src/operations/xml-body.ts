@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { createChunkVerifier } from '../auth/chunk-signature.ts'
 import type { RequestBody } from '../blobs/blobs.ts'
-import { algorithmByHeader, digestOf } from '../checksums/algorithms.ts'
+import { checksumAlgorithms, checksumHeaderName, digestOf } from '../checksums/algorithms.ts'
 import { S3Error } from '../domain/errors.ts'
 import { xmlBytesMax } from '../domain/limits.ts'
 import { createChunkedDecoder } from '../protocol/aws-chunked.ts'
@@ -19,7 +19,7 @@ export async function readXml(request: S3Request, body: RequestBody, checksumOf:
   request.sendContinue()
   const wire = await collect(request.stream, xmlBytesMax)
   if (body.wireLength !== null && wire.length !== body.wireLength) throw new S3Error('IncompleteBody')
-  const document = decode(wire, body)
+  const document = decode(wire, body, request.headers.get('x-amz-trailer')?.trim().toLowerCase())
   checkSha256(body, document)
   checkDigests(request, document, checksumOf)
   try {
@@ -47,7 +47,7 @@ function collect(stream: Readable, bytesMax: number): Promise<Buffer> {
 }
 
 /** Takes off aws-chunked framing and verifies the chunks' signatures; the trailing checksum becomes an expected digest of its own. */
-function decode(wire: Buffer, { payload, length }: RequestBody): Buffer {
+function decode(wire: Buffer, { payload, length }: RequestBody, announced: string | undefined): Buffer {
   if (payload.kind !== 'chunked-signed' && payload.kind !== 'chunked-unsigned') return wire
   if (length === null) throw new S3Error('MissingContentLength')
   const pieces: Uint8Array[] = []
@@ -63,14 +63,16 @@ function decode(wire: Buffer, { payload, length }: RequestBody): Buffer {
   const end = decoder.finish()
   if (verifier !== null && payload.trailer) verifier.endTrailer(end.trailerText, end.trailerSignature ?? '')
   const document = Buffer.concat(pieces)
-  checkTrailers(end.trailers, document)
+  checkTrailers(new Map(end.trailers), announced, document)
   return document
 }
 
-function checkTrailers(trailers: readonly (readonly [string, string])[], document: Buffer): void {
-  for (const [name, value] of trailers) {
-    const algorithm = algorithmByHeader(name)
-    if (algorithm !== undefined && digestOf(algorithm, document) !== value) throw new S3Error('BadDigest')
+/** The same rule as for object bodies: the checksum that was announced has to come, and no other. */
+function checkTrailers(trailers: ReadonlyMap<string, string>, announced: string | undefined, document: Buffer): void {
+  for (const algorithm of checksumAlgorithms) {
+    const value = trailers.get(checksumHeaderName(algorithm))
+    if ((value !== undefined) !== (checksumHeaderName(algorithm) === announced)) throw new S3Error('MalformedTrailerError')
+    if (value !== undefined && digestOf(algorithm, document) !== value) throw new S3Error('BadDigest')
   }
 }
 

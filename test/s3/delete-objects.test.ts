@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { crc32 as zlibCrc32 } from 'node:zlib'
 import { DeleteObjectsCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { beforeAll, expect, test } from 'vitest'
 import { signedRequest, xmlBlocks, xmlText, xmlTexts, type RawResponse } from '../support/raw.ts'
@@ -186,4 +187,23 @@ test('conditions are of each key: ETag, size and time decide for it alone', asyn
   expect(xmlBlocks(answer.text, 'Deleted').map((block) => xmlText(block, 'Key')).toSorted()).toEqual(['any', 'match', 'right-size', 'right-time'])
   for (const key of ['wrong-etag', 'wrong-size', 'wrong-time']) expect((await send('GET', key)).status).toBe(200)
   for (const key of ['match', 'any', 'right-size']) expect((await send('GET', key)).status).toBe(404)
+})
+
+test('an announced trailing checksum has to come and to be right, or nothing is deleted', async () => {
+  await send('PUT', 'kept', { body: 'kept' })
+  const body = document(keys('kept'))
+  const crc32 = Buffer.alloc(4)
+  crc32.writeUInt32BE(zlibCrc32(body))
+  const chunked = (trailer: string, announced: Record<string, string>): Promise<RawResponse> => post(`${Buffer.byteLength(body).toString(16)}\r\n${body}\r\n0\r\n${trailer}\r\n`, {
+    headers: {
+      'x-amz-content-sha256': 'STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'content-encoding': 'aws-chunked', 'x-amz-decoded-content-length': String(Buffer.byteLength(body)),
+      'content-md5': createHash('md5').update(body).digest('base64'), ...announced,
+    },
+  })
+  const announced = { 'x-amz-trailer': 'x-amz-checksum-crc32' }
+  expect(outcome(await chunked('', announced))).toBe('400 MalformedTrailerError')
+  expect(outcome(await chunked('x-amz-checksum-crc32:AAAAAA==\r\n', announced))).toBe('400 BadDigest')
+  expect((await send('GET', 'kept')).status).toBe(200)
+  expect((await chunked(`x-amz-checksum-crc32:${crc32.toString('base64')}\r\n`, announced)).status).toBe(200)
+  expect((await send('GET', 'kept')).status).toBe(404)
 })
