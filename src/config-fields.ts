@@ -24,6 +24,7 @@ export interface Config {
   readonly lifecycleDaySeconds: number
   readonly processes: number
   readonly smallBodyBytesMax: number
+  readonly durability: 'strict' | 'relaxed'
   readonly sweepGraceSeconds: number
   readonly sweepIntervalSeconds: number
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
@@ -158,6 +159,12 @@ export const fields: readonly Field[] = [
   {
     name: 'smallBodyBytesMax', variable: 'HOLDFAST_SMALL_BODY_BYTES_MAX', reason: 'Bodies up to this size are packed in segments and committed in groups; larger ones get a file of their own.',
     allowed: '0 to 1048576', unit: 'bytes', initial: String(smallBodyBytesMaxDefault), parse: whole(0, 1_048_576),
+  },
+  {
+    name: 'durability', variable: 'HOLDFAST_DURABILITY',
+    reason: 'strict: an answer of 200 survives a loss of power. relaxed: the bytes of objects are not synced before the answer, so it survives the death of any process, '
+      + 'but a loss of power can take the bytes written in the last half minute or so, whose reads then fail; metadata is synced in both.',
+    allowed: 'strict or relaxed', initial: 'strict', parse: oneOf('strict', 'relaxed'),
   },
   {
     name: 'sweepGraceSeconds', variable: 'HOLDFAST_SWEEP_GRACE_SECONDS',

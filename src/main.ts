@@ -38,7 +38,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
 
   const health: { store: MetadataStore | null; serving: boolean } = { store: null, serving: false }
   const control = await open(
-    listen({ host: config.host, port: config.controlPort, s3: false, listener: controlApp({ notReady: () => notReady(health) }) }),
+    listen({ host: config.host, port: config.controlPort, s3: false, listener: controlApp({ notReady: () => notReady(health), durability: config.durability }) }),
     (listener) => listener.stop(),
   )
 
@@ -59,7 +59,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
   const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid), known: () => store.drives() })
   const pool = await open(createPool(), (opened) => opened.close())
   const blobs = await open(
-    createBlobs({ drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, relocations: (ids) => store.relocations(ids), log }),
+    createBlobs({ drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, synced: config.durability === 'strict', relocations: (ids) => store.relocations(ids), log }),
     (opened) => opened.close(),
   )
 
@@ -89,7 +89,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
   process.stdout.write(banner({
     version, endpoint: endpointOf(config.host, s3.port), controlEndpoint: endpointOf(config.host, control.port), region: config.region,
     accessKeyId: root.accessKeyId, secretAccessKey: root.freshSecret, secretKeptIn: root.secretKeptIn, dataDir: config.dataDir,
-    database: embedded === null ? 'external PostgreSQL' : 'embedded PostgreSQL', startedMs: performance.now(),
+    durability: config.durability, database: embedded === null ? 'external PostgreSQL' : 'embedded PostgreSQL', startedMs: performance.now(),
   }, process.stdout.isTTY))
 }
 

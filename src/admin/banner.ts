@@ -10,6 +10,7 @@ export interface BannerFacts {
   readonly secretKeptIn: string
   readonly dataDir: string
   readonly database: string
+  readonly durability: 'strict' | 'relaxed'
   readonly startedMs: number
 }
 
@@ -19,6 +20,7 @@ export function banner(facts: BannerFacts, colour: boolean): string {
   const bold = paint(1)
   const dim = paint(2)
   const accent = paint(36)
+  const warning = paint(33)
   const secret = facts.secretAccessKey ?? '<secret>'
   const rows: readonly (readonly [string, string])[] = [
     ['S3 endpoint', accent(facts.endpoint)],
@@ -27,6 +29,7 @@ export function banner(facts: BannerFacts, colour: boolean): string {
     ['Secret key', facts.secretAccessKey === null ? dim(facts.secretKeptIn) : `${bold(facts.secretAccessKey)}  ${dim(`shown this once; kept ${facts.secretKeptIn}`)}`],
     ['Data', facts.dataDir],
     ['Metadata', facts.database],
+    ...(facts.durability === 'relaxed' ? [['Durability', warning('RELAXED: a loss of power can take the last objects that were answered with 200')] as const] : []),
   ]
   const lines = [
     '',

@@ -3,8 +3,8 @@ import type { Checksum, ChecksumAlgorithm, Extent } from '../domain/model.ts'
 
 /**
  * Door of the byte room. It promises:
- * - `write` answers only after the bytes are durable (fdatasync of the data, fsync of every new folder entry); on any
- *   error, abort or refused digest nothing stays behind.
+ * - `write` answers only after the bytes are durable (fdatasync of the data, fsync of every new folder entry; written only, where the
+ *   operator chose HOLDFAST_DURABILITY=relaxed); on any error, abort or refused digest nothing stays behind.
  * - `read` never hands out a byte that was not verified against its stored CRC32C in this read.
  * - Blobs are immutable: two reads of the same extents give the same bytes or an error.
  * - Memory is bounded: a slow disk or client slows the other side down, it does not queue bytes.

@@ -23,6 +23,8 @@ export interface BlobsOptions {
   readonly drives: readonly Drive[]
   readonly pool: WorkerPool
   readonly smallBodyBytesMax?: number
+  /** False: bytes are written but not synced before they are answered (HOLDFAST_DURABILITY=relaxed). Default true. */
+  readonly synced?: boolean
   /** From the metadata store; looked at only when a record is not at its place. */
   readonly relocations: (blobs: readonly string[]) => Promise<ReadonlyMap<string, Placement>>
   readonly log: Log
@@ -53,6 +55,7 @@ export interface OpenBlobs extends Blobs {
 export function createBlobs(options: BlobsOptions): OpenBlobs {
   const { drives, pool, log } = options
   const watchdog = createWatchdog(options.bodyRateWindowMs)
+  const synced = options.synced ?? true
   let turn = 0
 
   /** Drives take turns; a suspect one is passed over. */
@@ -73,9 +76,9 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
     throw new S3Error('InsufficientStorage', undefined, { status: 507 })
   }
 
-  const packed = createPacked({ pool, drive, log, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
+  const packed = createPacked({ pool, drive, log, synced, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
   const writer: Writer = {
-    pool, packed, drive: roomyDrive, watchdog, log,
+    pool, packed, drive: roomyDrive, watchdog, log, synced,
     slabs: createSlabs(options.uploadSlabs),
     smallBodyBytesMax: options.smallBodyBytesMax ?? smallBodyBytesMaxDefault,
     load: { smallBytes: 0, smallBodies: 0, uploads: 0 },

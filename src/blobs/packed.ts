@@ -65,7 +65,7 @@ interface Lane {
   running: Promise<void> | null
 }
 
-export function createPacked(options: { pool: WorkerPool; drive: () => Drive; log: Log; segmentBytes?: number }): Packed {
+export function createPacked(options: { pool: WorkerPool; drive: () => Drive; log: Log; synced: boolean; segmentBytes?: number }): Packed {
   const { pool, log } = options
   const segmentBytes = options.segmentBytes ?? segmentBytesMax
   const queue: Waiting[] = []
@@ -99,7 +99,7 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
       const headBytes = segment.at === 0 ? segmentHeaderBytes : 0
       const bodies = layOut(lane, headBytes, group)
       const outcome = await pool.batch({
-        buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, bodies,
+        buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, bodies, synced: options.synced,
         newIn: segment.at === 0 ? dirname(join(segment.drive.root, segmentPath(segment.name))) : null,
       })
       if (outcome.failure !== null) abandon(lane, segment)

@@ -24,6 +24,7 @@ export interface Writer {
   /** A drive that clients may write to; throws ServiceUnavailable when there is none, InsufficientStorage when all are full. */
   readonly drive: () => Drive
   readonly smallBodyBytesMax: number
+  readonly synced: boolean
   readonly log: Log
   /** What is in hand now, for admission. */
   readonly load: { smallBytes: number; smallBodies: number; uploads: number }
@@ -96,7 +97,7 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
   try {
     const blob = newBlobId()
     const session = writer.pool.upload({
-      root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan: digestPlan(body, options),
+      root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan: digestPlan(body, options), synced: writer.synced,
     })
     let reception: Reception | null = null
     let received = false

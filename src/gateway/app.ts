@@ -39,15 +39,17 @@ const anyIncoming = { method: 'GET', url: '/', headers: { host: 's3' }, socket: 
 export interface ControlOptions {
   /** Null when the server can serve, else why it cannot. */
   readonly notReady: () => Promise<string | null>
+  /** What an answered write survives: shown, so that nobody runs `relaxed` without knowing. */
+  readonly durability: 'strict' | 'relaxed'
 }
 
 /** The control port. Nothing that tells or changes something is here without authentication but the two health checks. */
-export function controlApp({ notReady }: ControlOptions): RequestListener {
+export function controlApp({ notReady, durability }: ControlOptions): RequestListener {
   const app = new Hono()
-  app.get('/health/live', (c) => c.json({ status: 'live' }))
+  app.get('/health/live', (c) => c.json({ status: 'live', durability }))
   app.get('/health/ready', async (c) => {
     const reason = await notReady()
-    return reason === null ? c.json({ status: 'ready' }) : c.json({ status: 'not ready', reason }, 503)
+    return reason === null ? c.json({ status: 'ready', durability }) : c.json({ status: 'not ready', durability, reason }, 503)
   })
   app.notFound((c) => c.json({ error: 'not found' }, 404))
   return getRequestListener(app.fetch, { overrideGlobalObjects: false })

@@ -20,6 +20,8 @@ export interface BatchTask {
   readonly headBytes: number
   /** Folder to sync, when the segment's file is new. */
   readonly newIn: string | null
+  /** False under HOLDFAST_DURABILITY=relaxed: the group is written but not synced. */
+  readonly synced: boolean
   readonly bodies: BatchBodies
 }
 
@@ -80,8 +82,8 @@ export function batch(task: BatchTask): BatchOutcome {
   if (end === task.headBytes) return { written: 0, failure: null, ...answers }
   try {
     writeFully(task.fd, buffer.subarray(0, end), task.at)
-    sync(task.fd)
-    if (task.newIn !== null) syncFolder(task.newIn)
+    if (task.synced) sync(task.fd)
+    if (task.synced && task.newIn !== null) syncFolder(task.newIn)
   } catch (error) {
     return { written: 0, failure: ioFailure(error), ...answers }
   }
@@ -137,6 +139,8 @@ export interface UploadTask {
   readonly bucketId: number
   readonly key: string
   readonly plan: DigestPlan
+  /** False under HOLDFAST_DURABILITY=relaxed: the file is written but not synced. */
+  readonly synced: boolean
 }
 
 /** What the main thread sends: bytes in order, then the end; or that the upload is given up. */
@@ -154,7 +158,7 @@ export type UploadOutcome = Digested | { readonly ok: false; readonly failure: I
 export async function upload(task: UploadTask): Promise<UploadOutcome> {
   let outcome: UploadOutcome = { ok: false, aborted: true }
   try {
-    await durably({ root: task.root, tmp: task.tmp, path: blobPath(task.blob) }, async (fd) => {
+    await durably({ root: task.root, tmp: task.tmp, path: blobPath(task.blob), synced: task.synced }, async (fd) => {
       const received = await receive(task, fd)
       outcome = received.outcome
       if (!received.outcome.ok || received.length === 0) return false

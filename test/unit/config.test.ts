@@ -29,7 +29,7 @@ describe('defaults', () => {
     const config = loadConfig({})
     expect(config).toMatchObject({
       dataDir: path.resolve('data'), host: '127.0.0.1', port: 9000, controlPort: 9001, rootAccessKey: null, rootSecretKey: null, databaseUrl: null,
-      region: 'us-east-1', signatureV2: 'on', domain: null, publicUrl: null, bootstrapFile: null, lifecycleDaySeconds: 86_400, processes: 1, smallBodyBytesMax: 131_072,
+      region: 'us-east-1', signatureV2: 'on', domain: null, publicUrl: null, bootstrapFile: null, lifecycleDaySeconds: 86_400, processes: 1, smallBodyBytesMax: 131_072, durability: 'strict',
     })
     expect(Object.isFrozen(config)).toBe(true)
   })

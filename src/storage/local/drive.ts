@@ -165,15 +165,19 @@ export interface DurablePlace {
   readonly path: string
   /** Fail with EEXIST instead of replacing a file. */
   readonly exclusive?: boolean
+  /** False: nothing is synced, so that the file survives the death of the process but not a loss of power. Default true. */
+  readonly synced?: boolean
 }
 
 /**
  * The one place that writes a file durably: temporary file on the same drive, `write`, fdatasync, rename, fsync of the folder
  * and of every folder above it that may be new. When it returns true the file survives a loss of power. When `write` answers false or
- * anything throws, nothing is left behind. A failed sync throws SyncError and is not tried again.
+ * anything throws, nothing is left behind. A failed sync throws SyncError and is not tried again. Only `synced: false`, which the operator
+ * chose by HOLDFAST_DURABILITY, leaves the syncs out.
  */
 export async function durably(place: DurablePlace, write: (fd: number) => Promise<boolean>): Promise<boolean> {
   const final = join(place.root, place.path)
+  const synced = place.synced ?? true
   const temporary = join(place.tmp, randomBytes(12).toString('hex'))
   const handle = await open(temporary, 'wx+', 0o600)
   let placed = false
@@ -182,13 +186,13 @@ export async function durably(place: DurablePlace, write: (fd: number) => Promis
       await unlink(temporary)
       return false
     }
-    await inTurn(() => syncData(handle.fd).catch((error: unknown) => Promise.reject(new SyncError(error))))
+    if (synced) await inTurn(() => syncData(handle.fd).catch((error: unknown) => Promise.reject(new SyncError(error))))
     const folder = dirname(final)
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await (place.exclusive === true ? link(temporary, final) : rename(temporary, final))
     placed = true
     if (place.exclusive === true) await unlink(temporary)
-    await inTurn(async () => {
+    if (synced) await inTurn(async () => {
       const doubtful = doubtfulFolders(place.root, folder)
       for (const path of [folder, ...doubtful.map((each) => dirname(each))]) await syncFolderLater(path)
       for (const path of doubtful) durableFolders.add(path)
