@@ -19,8 +19,8 @@ export interface PostgresProxy {
   close(): Promise<void>
 }
 
-/** The message of the simple query COMMIT: type, length, text, zero. */
-const commitMessage = Buffer.from('Q\0\0\0\u000bCOMMIT\0')
+/** In the message Bind of the prepared statement `commit`: the empty name of the portal, and the statement's. */
+const commitMessage = Buffer.from('\0commit\0')
 
 const committedTag = Buffer.from('COMMIT\0')
 

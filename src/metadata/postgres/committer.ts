@@ -1,12 +1,13 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
 import type { Command, PutCommand, PutPartCommand } from '../store.ts'
-import { clientError, inOneWrite, isConnectionLoss, openLine, send, unavailable, type Line } from './connect.ts'
+import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Statement } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
 import { emptyState, groupReads, needsOf, sequenceStatement } from './group-read.ts'
 import type { GroupState } from './group-state.ts'
 import { groupWrites } from './group-write.ts'
+import { roundTrip } from './round-trip.ts'
 import type { WireRow } from './rows.ts'
 
 /**
@@ -60,7 +61,7 @@ export function openCommitter(options: CommitterOptions): Committer {
   const queue: Job[] = []
   const firstShard = Math.floor(Math.random() * usageShards)
   const lanes: Lane[] = Array.from({ length: laneCount }, (_, index) => ({
-    line: openLine({ ...options, setup: laneSetup, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, busy: false,
+    line: openLine({ ...options, setup: laneSetup, pipeline: false, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, busy: false,
   }))
   let idle: (() => void) | null = null
 
@@ -166,20 +167,19 @@ interface Transaction {
 async function runTransaction(client: pg.Client, commands: readonly Command[], transaction: Transaction, shard: number, now: number): Promise<void> {
   const needs = needsOf(commands)
   const reads = groupReads(needs)
-  const [, ...answers] = await all(inOneWrite(client, () => [
-    client.query('BEGIN').then(() => []), ...reads.map(({ statement }) => send(client, statement)), send(client, sequenceStatement(needs.sequence)),
-  ]))
+  const [, ...answers] = await roundTrip(client, [begin, ...reads.map(({ statement }) => statement), sequenceStatement(needs.sequence)])
   const state = emptyState(needs, now)
-  for (const [index, read] of reads.entries()) read.fill(state, answers[index] as WireRow[])
-  const [id, sequence] = (answers[reads.length] as WireRow[])[0] as WireRow
+  for (const [index, read] of reads.entries()) read.fill(state, answers[index]?.rows as WireRow[])
+  const [id, sequence] = answers[reads.length]?.rows[0] as WireRow
   if (sequence) state.sequence.push(...sequence.split(',').map(Number))
   transaction.outcomes = commands.map((command) => planned(state, command))
   const writes = groupWrites(state, shard)
   transaction.id = id as string
-  const committing = inOneWrite(client, () => [...writes.map((statement) => send(client, statement).then(() => '')), client.query('COMMIT').then(({ command }) => command)])
-  // After an error in a write the server takes COMMIT for ROLLBACK, and the write's own error comes first here.
-  if ((await all(committing)).at(-1) !== 'COMMIT') throw new Error('the transaction was rolled back')
+  if ((await roundTrip(client, [...writes, commit])).at(-1)?.tag !== 'COMMIT') throw new Error('the transaction was rolled back')
 }
+
+const begin: Statement = { name: 'begin', text: 'BEGIN', values: [] }
+const commit: Statement = { name: 'commit', text: 'COMMIT', values: [] }
 
 /** A plan throws only when a command's own data is bad, and before it has changed anything. */
 function planned(state: GroupState, command: Command): Outcome {
@@ -207,15 +207,6 @@ function plan(state: GroupState, command: Command): { readonly ok: boolean } {
     case 'complete': return planComplete(state, command)
     case 'abort': return planAbort(state, command)
   }
-}
-
-/** Waits for all, so that none is left behind unheard, then rejects with the first error in their order. */
-async function all<Value>(promises: readonly Promise<Value>[]): Promise<Value[]> {
-  const settled = await Promise.allSettled(promises)
-  return settled.map((each) => {
-    if (each.status === 'rejected') throw each.reason
-    return each.value
-  })
 }
 
 /**

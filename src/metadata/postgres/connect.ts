@@ -11,8 +11,8 @@ export interface Statement {
 }
 
 /**
- * One pipelined connection that heals itself. Pipelining means that a statement waits for the ones before it, so each class of
- * query has a line of its own.
+ * One connection that heals itself. It is pipelined, so that a statement waits for the ones before it and each class of query has a
+ * line of its own; the committer's lines are not, because they send whole round trips (round-trip.ts).
  */
 export interface Line {
   /** The live connection; waits for one until `waitMs` after the last one was lost, then rejects with ServiceUnavailable. */
@@ -28,6 +28,8 @@ export interface LineOptions {
   readonly connection: pg.ClientConfig
   /** Statements that prepare each new session. */
   readonly setup: string
+  /** Default true. */
+  readonly pipeline?: boolean
   readonly log: (message: string) => void
   /** How long callers wait for a database that went away; afterwards they are refused at once until it is back. */
   readonly waitMs: number
@@ -64,7 +66,7 @@ export function openLine(options: LineOptions): Line {
 
   const connectOnce = async (): Promise<void> => {
     const client = new pg.Client({
-      ...connection, pipeline: true, types: textTypes, keepAlive: true, connectionTimeoutMillis: 5000, query_timeout: statementMsMax,
+      ...connection, pipeline: options.pipeline ?? true, types: textTypes, keepAlive: true, connectionTimeoutMillis: 5000, query_timeout: statementMsMax,
     } as pg.ClientConfig)
     client.on('error', (error) => {
       if (live === client) log(`database connection lost: ${error.message}`)
@@ -151,17 +153,6 @@ function discard(client: pg.Client): void {
 export async function send(client: pg.Client, statement: Statement): Promise<WireRow[]> {
   const { rows } = await client.query<(string | null)[]>({ ...statement, values: statement.values as unknown[], rowMode: 'array' })
   return rows
-}
-
-/** What is sent inside leaves in one write: a system call and a wake-up of PostgreSQL less for each statement. */
-export function inOneWrite<Sent>(client: pg.Client, sendAll: () => Sent): Sent {
-  const { stream } = client.connection
-  stream.cork()
-  try {
-    return sendAll()
-  } finally {
-    stream.uncork()
-  }
 }
 
 /** How `pg` words the loss of a connection; the system's own errors name the system call that failed. */

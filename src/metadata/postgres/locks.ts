@@ -25,7 +25,8 @@ export function lockStatement(locks: LockSet): Statement {
   const sorted = [...byNumber].sort(([a], [b]) => (a < b ? -1 : 1))
   return {
     name: 'locks',
-    text: `SELECT CASE WHEN l.exclusive THEN pg_advisory_xact_lock(l.id) ELSE pg_advisory_xact_lock_shared(l.id) END IS NULL
+    // One row for all of them: each row would be a message to read.
+    text: `SELECT bool_and(CASE WHEN l.exclusive THEN pg_advisory_xact_lock(l.id) ELSE pg_advisory_xact_lock_shared(l.id) END IS NULL)
       FROM unnest($1::bigint[], $2::boolean[]) AS l (id, exclusive)`,
     values: [numberArray(sorted.map(([id]) => id.toString())), booleanArray(sorted.map(([, exclusive]) => exclusive))],
   }
