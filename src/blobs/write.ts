@@ -97,7 +97,7 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
   try {
     const blob = newBlobId()
     const session = writer.pool.upload({
-      root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan: digestPlan(body, options), synced: writer.synced,
+      memory: writer.slabs.memory, root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan: digestPlan(body, options), synced: writer.synced,
     })
     let reception: Reception | null = null
     let received = false
