@@ -165,6 +165,7 @@ export function startLargeUpload(options: {
   return {
     outcome,
     sink: {
+      copies: true,
       bytes(bytes) {
         if (pending.length > 0) return void pending.push(bytes)
         const rest = fill(bytes)

@@ -57,6 +57,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
     let size = 0
     const sink: Sink = {
       full: false,
+      copies: false,
       bytes(bytes) {
         chunks.push(bytes)
         size += bytes.length
