@@ -6,11 +6,15 @@ import { blockBytes, readBuffersMax } from '../domain/limits.ts'
 export interface ReadBuffers {
   /** A buffer of one block; waits for its turn. */
   acquire(): Promise<Uint8Array>
-  /** A buffer to read ahead with, only while there is plenty. */
+  /** A buffer to read ahead with, only while few are in use. */
   spare(): Uint8Array | null
   release(buffer: Uint8Array): void
+  /** Whether so many readers are at work that reading ahead, and on other threads, gains nothing. */
+  busy(): boolean
 }
 
+/** More in use than this keep the main thread busy: two readers have two each, one that is sent and one that is read ahead. */
+const fewBuffersMax = 4
 /** Buffers kept when nobody reads. */
 const idleBuffersMax = 16
 
@@ -26,12 +30,15 @@ export function createReadBuffers(buffersMax: number = readBuffersMax): ReadBuff
     return new Uint8Array(blockBytes)
   }
 
+  const busy = (): boolean => made - free.length > fewBuffersMax
+
   return {
     acquire() {
       if (free.length > 0 || made < buffersMax) return Promise.resolve(fresh())
       return new Promise((resolve) => void waiting.push(resolve))
     },
-    spare: () => (made - free.length < buffersMax / 2 ? fresh() : null),
+    spare: () => (!busy() && made < buffersMax ? fresh() : null),
+    busy,
     release(buffer) {
       const next = waiting.shift()
       if (next !== undefined) next(buffer)

@@ -1,4 +1,5 @@
 import { blockBytes, slabsPerUploadMax } from '../domain/limits.ts'
+import { pageBytes } from '../storage/backend.ts'
 import type { ChunkMark, DigestEnd } from '../workers/digester.ts'
 import type { Slab, SlabHolder, Slabs } from '../workers/slabs.ts'
 import type { UploadMessage, UploadOutcome } from '../workers/worker.ts'
@@ -16,6 +17,36 @@ export interface LargeUpload {
   readonly outcome: Promise<UploadOutcome>
 }
 
+/** What a slab holds behind `start`, in memory of its own: bytes and marks in order. */
+function piecesBehind(start: number, bytes: Uint8Array, marks: readonly ChunkMark[]): (Uint8Array | string)[] {
+  const pieces: (Uint8Array | string)[] = []
+  let from = start
+  for (const [at, signature] of marks.filter(([offset]) => offset > start)) {
+    if (at > from) pieces.push(bytes.slice(from, at))
+    pieces.push(signature)
+    from = at
+  }
+  if (bytes.length > from) pieces.push(bytes.slice(from))
+  return pieces
+}
+
+/** Slabs that one upload holds or has sent away. */
+function createHeld(slabs: Slabs) {
+  const held = new Map<number, Slab>()
+  function giveBack(index: number): void {
+    const slab = held.get(index)
+    if (slab === undefined) return
+    held.delete(index)
+    slabs.give(slab)
+  }
+  return {
+    count: () => held.size,
+    add: (slab: Slab) => void held.set(slab.index, slab),
+    giveBack,
+    giveAllBack: () => [...held.keys()].forEach(giveBack),
+  }
+}
+
 export function startLargeUpload(options: {
   readonly session: ReturnType<WorkerPool['upload']>
   readonly slabs: Slabs
@@ -29,8 +60,7 @@ export function startLargeUpload(options: {
   let slab: Slab | null = null
   let filled = 0
   let marks: ChunkMark[] = []
-  /** Slabs that this upload holds or has sent away. */
-  let held = 0
+  const held = createHeld(slabs)
   let waiting = false
   let ended = false
   let whenPlaced: (() => void) | null = null
@@ -38,81 +68,83 @@ export function startLargeUpload(options: {
   const holder: SlabHolder = {
     take(given) {
       waiting = false
-      held += 1
-      slab = given
-      filled = 0
+      hold(given)
       place()
     },
-    flush: () => send(),
+    flush,
   }
 
-  port.on('message', (returned: Slab) => {
-    held -= 1
-    slabs.give(returned)
-    if (pending.length > 0) place()
+  function hold(given: Slab): void {
+    held.add(given)
+    slab = given
+    filled = 0
+  }
+
+  port.on('message', (index: number) => {
+    held.giveBack(index)
+    place()
   })
 
   const outcome = session.outcome.finally(() => {
     ended = true
     slabs.cancel(holder)
-    if (slab !== null) {
-      slabs.give(slab)
-      held -= 1
-      slab = null
-    }
-    if (held > 0) slabs.lost(held)
-    held = 0
+    slab = null
+    // A thread that died may still be reading some, for a file that will never have a name; nobody but their holder writes to them.
+    held.giveAllBack()
     whenPlaced?.()
   })
   // The caller may look at it late; until then a rejection is nobody's surprise.
   outcome.catch(() => undefined)
 
-  function post(message: UploadMessage, transfer: ArrayBuffer[]): void {
-    port.postMessage(message, transfer)
-  }
+  const post = (message: UploadMessage): void => port.postMessage(message)
 
   function send(): void {
     if (slab === null || filled === 0) return
     slabs.filling(holder, false)
-    post({ kind: 'bytes', slab, length: filled, marks }, [slab.buffer])
+    post({ kind: 'bytes', slab: slab.index, length: filled, marks })
     slab = null
     filled = 0
     marks = []
   }
 
+  /** Sends what is there in whole pages, so that the next slab can be written straight again; the rest has to wait for a slab. */
+  function flush(): void {
+    if (slab === null || filled === 0) return
+    const whole = filled - (filled % pageBytes)
+    pending.push(...piecesBehind(whole, slab.bytes.subarray(0, filled), marks))
+    marks = marks.filter(([at]) => at <= whole)
+    filled = whole
+    if (whole > 0) send()
+    else {
+      const { index } = slab
+      slab = null
+      slabs.filling(holder, false)
+      held.giveBack(index)
+    }
+    place()
+  }
+
   /** Whether there is a slab to fill now. */
   function obtain(): boolean {
     if (slab !== null) return true
-    if (waiting || ended || held >= slabsPerUploadMax) return false
+    if (waiting || ended || held.count() >= slabsPerUploadMax) return false
     const given = slabs.ask(holder)
     waiting = given === null
     if (given === null) return false
-    held += 1
-    slab = given
-    filled = 0
+    hold(given)
     return true
   }
 
   /** Copies what is pending to slabs as far as there are any; a full slab leaves at once. */
   function place(): void {
-    const wasFull = pending.length > 0
-    let done = 0
-    for (const next of pending) {
+    if (pending.length === 0) return
+    for (let next = pending.shift(); next !== undefined; next = pending.shift()) {
+      const rest = typeof next === 'string' ? null : fill(next)
       if (typeof next === 'string') marks.push([filled, next])
-      else {
-        const rest = fill(next)
-        if (rest !== null) {
-          pending[done] = rest
-          break
-        }
-      }
-      done += 1
+      if (rest !== null) return void pending.unshift(rest)
     }
-    pending.splice(0, done)
-    if (wasFull && pending.length === 0) {
-      whenPlaced?.()
-      options.onReady()
-    }
+    whenPlaced?.()
+    options.onReady()
   }
 
   /** Bytes that did not fit, or null. */
@@ -121,7 +153,7 @@ export function startLargeUpload(options: {
     while (from < bytes.length) {
       if (!obtain() || slab === null) return bytes.subarray(from)
       const piece = bytes.subarray(from, from + blockBytes - filled)
-      slab.set(piece, filled)
+      slab.bytes.set(piece, filled)
       if (filled === 0) slabs.filling(holder, true)
       filled += piece.length
       from += piece.length
@@ -133,11 +165,12 @@ export function startLargeUpload(options: {
   return {
     outcome,
     sink: {
+      copies: true,
       bytes(bytes) {
         if (pending.length > 0) return void pending.push(bytes)
         const rest = fill(bytes)
         if (rest !== null) pending.push(rest)
-          },
+      },
       mark(signature) {
         if (pending.length > 0) pending.push(signature)
         else marks.push([filled, signature])
@@ -150,12 +183,12 @@ export function startLargeUpload(options: {
       if (pending.length > 0 && !ended) await new Promise<void>((resolve) => { whenPlaced = resolve })
       if (!ended) {
         send()
-        post({ kind: 'end', end, marks }, [])
+        post({ kind: 'end', end, marks })
       }
       return outcome
     },
     async abort() {
-      if (!ended) post({ kind: 'abort' }, [])
+      if (!ended) post({ kind: 'abort' })
       await Promise.allSettled([outcome])
     },
   }

@@ -102,7 +102,7 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
     const target = buffer ?? (await context.buffers.acquire())
     try {
       const index = Math.floor(step.from / blockBytes)
-      const block = await readBlock(file, index, target)
+      const block = await readBlock(file, index, target, context.buffers.busy())
       return { bytes: block.subarray(step.from - index * blockBytes, step.to - index * blockBytes), buffer: target }
     } catch (error) {
       context.buffers.release(target)

@@ -57,6 +57,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
     let size = 0
     const sink: Sink = {
       full: false,
+      copies: false,
       bytes(bytes) {
         chunks.push(bytes)
         size += bytes.length
@@ -97,7 +98,7 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
   try {
     const blob = newBlobId()
     const session = writer.pool.upload({
-      root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan: digestPlan(body, options), synced: writer.synced,
+      memory: writer.slabs.memory, root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan: digestPlan(body, options), synced: writer.synced,
     })
     let reception: Reception | null = null
     let received = false

@@ -49,8 +49,8 @@ export const batchBodiesMax = 512
 export const smallQueueBytesMax = 96 * 1024 ** 2
 export const smallQueueBodiesMax = 20_000
 
-/** Slabs of `blockBytes` for all large uploads together: 200 uploads at once stay below 1 GiB of memory with the rest. */
-export const uploadSlabsMax = 192
+/** Slabs of `blockBytes` for all large uploads together, which take turns: enough to keep a disk and two dozen cores busy. */
+export const uploadSlabsMax = 64
 /** One fills, one is hashed and written, one is on its way back. */
 export const slabsPerUploadMax = 3
 /** Large uploads at once; each holds a descriptor and a port. SlowDown above. */

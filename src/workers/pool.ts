@@ -27,6 +27,8 @@ export interface PoolOptions {
   readonly uploadThreads?: number
 }
 
+const youngMiBOfUploads = 4
+
 const filename = new URL('./worker.ts', import.meta.url).href
 
 /** Starts the worker threads. */
@@ -36,6 +38,8 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
   const uploads = new Piscina({
     filename, name: 'upload', minThreads: uploadThreads, maxThreads: uploadThreads,
     concurrentTasksPerWorker: Math.ceil(uploadsMax / uploadThreads), maxQueue: uploadsMax,
+    // The server's large young generation is for requests; these threads make a few objects for each slab.
+    resourceLimits: { maxYoungGenerationSizeMb: youngMiBOfUploads },
     // A thread that waits in Atomics between tasks does not see its ports.
     atomics: 'async',
   })

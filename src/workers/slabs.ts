@@ -1,6 +1,10 @@
 import { blockBytes, uploadSlabsMax } from '../domain/limits.ts'
 
-export type Slab = Uint8Array<ArrayBuffer>
+/** One block of the memory that all threads see. */
+export interface Slab {
+  readonly index: number
+  readonly bytes: Uint8Array
+}
 
 /** One who fills slabs. */
 export interface SlabHolder {
@@ -12,25 +16,27 @@ export interface SlabHolder {
 
 /**
  * The slabs of all large uploads: a fixed number, recycled, handed out in the order of asking. An upload that fills its slab
- * slowly gives it up when others wait, so that slow clients cannot keep the fast ones out.
+ * slowly gives it up when others wait, so that slow clients cannot keep the fast ones out. Whoever holds a slab is the only one to
+ * write to it; a thread only reads it, between the message that names it and the answer.
  */
 export interface Slabs {
+  /** Slab n is block n of it. It begins on a page, as writes past the page cache need it. */
+  readonly memory: SharedArrayBuffer
   /** A slab at once, or null: then `holder.take` is called later, unless `cancel` comes first. */
   ask(holder: SlabHolder): Slab | null
   cancel(holder: SlabHolder): void
   give(slab: Slab): void
-  /** Slabs that will not come back: their thread ended the upload early. */
-  lost(count: number): void
   /** Marks who holds a slab with bytes in it. */
   filling(holder: SlabHolder, yes: boolean): void
 }
 
-/** Slabs kept when nobody needs them. */
-const idleSlabsMax = 16
 /** A slab that takes longer to fill is sent early while others wait. Shorter, and slabs would travel nearly empty. */
 const slowFillMs = 100
 
 export function createSlabs(slabsMax: number = uploadSlabsMax): Slabs {
+  // Growable, because only such memory is sure to begin on a page. A page that was never used takes no room.
+  const memory = new SharedArrayBuffer(slabsMax * blockBytes, { maxByteLength: slabsMax * blockBytes })
+  /** The one that was used last is the next: it is in the processor's cache, and what a burst did not need is never touched. */
   const free: Slab[] = []
   const waiting = new Set<SlabHolder>()
   const holders = new Map<SlabHolder, number>()
@@ -59,12 +65,13 @@ export function createSlabs(slabsMax: number = uploadSlabsMax): Slabs {
   function fresh(): Slab {
     const recycled = free.pop()
     if (recycled !== undefined) return recycled
+    const index = made
     made += 1
-    // Of its own memory, because a pooled Buffer cannot be transferred; not zeroed, because only what was filled is ever looked at.
-    return Buffer.allocUnsafeSlow(blockBytes)
+    return { index, bytes: new Uint8Array(memory, index * blockBytes, blockBytes) }
   }
 
   return {
+    memory,
     ask(holder) {
       if (waiting.size === 0 && (free.length > 0 || made < slabsMax)) return fresh()
       waiting.add(holder)
@@ -76,12 +83,7 @@ export function createSlabs(slabsMax: number = uploadSlabsMax): Slabs {
       holders.delete(holder)
     },
     give(slab) {
-      if (waiting.size === 0 && free.length >= idleSlabsMax) made -= 1
-      else free.push(slab)
-      serve()
-    },
-    lost(count) {
-      made -= count
+      free.push(slab)
       serve()
     },
     filling(holder, yes) {

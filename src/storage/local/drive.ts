@@ -175,14 +175,14 @@ export interface DurablePlace {
  * anything throws, nothing is left behind. A failed sync throws SyncError and is not tried again. Only `synced: false`, which the operator
  * chose by HOLDFAST_DURABILITY, leaves the syncs out.
  */
-export async function durably(place: DurablePlace, write: (fd: number) => Promise<boolean>): Promise<boolean> {
+export async function durably(place: DurablePlace, write: (fd: number, temporary: string) => Promise<boolean>): Promise<boolean> {
   const final = join(place.root, place.path)
   const synced = place.synced ?? true
   const temporary = join(place.tmp, randomBytes(12).toString('hex'))
   const handle = await open(temporary, 'wx+', 0o600)
   let placed = false
   try {
-    if (!(await write(handle.fd))) {
+    if (!(await write(handle.fd, temporary))) {
       await unlink(temporary)
       return false
     }

@@ -1,5 +1,6 @@
 import { close, fstat, open, read, readSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { blockBytes } from '../../domain/limits.ts'
 import { crc32c } from './crc32c.ts'
@@ -76,38 +77,49 @@ async function readTable(fd: number, blob: string, length: number): Promise<Uint
   return footer.blocks
 }
 
-/** Reads and verifies block `index` into `buffer`; returns the part of the buffer that holds it. Throws RotError. */
-export async function readBlock(file: BlobFile, index: number, buffer: Uint8Array): Promise<Uint8Array> {
-  const at = index * blockBytes
-  const bytes = buffer.subarray(0, Math.min(blockBytes, file.length - at))
-  const got = await readFully(file.fd, bytes, at)
-  if (got < bytes.length || crc32c(bytes) !== file.blocks[index]) throw new RotError(`block ${index} of blob ${file.blob} is damaged`)
-  return bytes
-}
-
 /**
- * A record in the page cache is read in a few microseconds; to hand the read to another thread costs more than that. So records are
- * read in place while this is quick. Two in a row that were not, because the disk was asked (one alone may be the scheduler's doing),
- * send the following ones to the threads, for a hundred times as long as they took: the event loop waits for the disk no more than
- * one part in a hundred.
+ * What is in the page cache is read in a few microseconds; to hand the read to another thread costs more than that. So bytes are
+ * read in place while this is quick. Two reads in a row that were not, because the disk was asked (one alone may be the scheduler's
+ * doing), send the following ones to the threads, for a hundred times as long as they took: the event loop waits for the disk no more
+ * than one part in a hundred.
  */
 const quickReadMs = 0.05
-const quickReadBytesMax = 256 * 1024
+const quickReadMsPerByte = 0.5 / 1024 ** 2
 const cautionTimes = 100
 const cautionMsMax = 60_000
-let lastSlowMs = 0
-let cautiousUntil = 0
 
-/** How many bytes were read in place; 0 when they have to be read by another thread. */
-function readQuickly(fd: number, target: Uint8Array, at: number): number {
-  const before = performance.now()
-  if (target.length > quickReadBytesMax || before < cautiousUntil) return 0
-  const got = readSync(fd, target, 0, target.length, at)
-  const tookMs = performance.now() - before
-  const slow = tookMs > quickReadMs
-  if (slow && lastSlowMs > 0) cautiousUntil = before + Math.min((lastSlowMs + tookMs) * cautionTimes, cautionMsMax)
-  lastSlowMs = slow ? tookMs : 0
-  return got
+/** Gives how many bytes were read in place; 0 when they have to be read by another thread. */
+function createQuickReads(bytesMax: number): (fd: number, target: Uint8Array, at: number) => number {
+  let lastSlowMs = 0
+  let cautiousUntil = 0
+  return (fd, target, at) => {
+    const before = performance.now()
+    if (target.length > bytesMax || before < cautiousUntil) return 0
+    const got = readSync(fd, target, 0, target.length, at)
+    const tookMs = performance.now() - before
+    const slow = tookMs > quickReadMs + target.length * quickReadMsPerByte
+    if (slow && lastSlowMs > 0) cautiousUntil = before + Math.min((lastSlowMs + tookMs) * cautionTimes, cautionMsMax)
+    lastSlowMs = slow ? tookMs : 0
+    return got
+  }
+}
+
+const readRecordQuickly = createQuickReads(256 * 1024)
+const readBlockQuickly = createQuickReads(blockBytes)
+
+/**
+ * Reads and verifies block `index` into `buffer`; returns the part of the buffer that holds it. Throws RotError. `inPlace` where threads
+ * would not save time: when others keep this one busy, a block that was read here is in the processor's cache when it is verified and sent.
+ */
+export async function readBlock(file: BlobFile, index: number, buffer: Uint8Array, inPlace: boolean): Promise<Uint8Array> {
+  const at = index * blockBytes
+  const bytes = buffer.subarray(0, Math.min(blockBytes, file.length - at))
+  // A client that takes everything at once would keep the thread for itself: between two blocks the others have their turn.
+  if (inPlace) await turn()
+  const quick = inPlace ? readBlockQuickly(file.fd, bytes, at) : 0
+  const got = quick === bytes.length ? quick : await readFully(file.fd, bytes, at)
+  if (got < bytes.length || crc32c(bytes) !== file.blocks[index]) throw new RotError(`block ${index} of blob ${file.blob} is damaged`)
+  return bytes
 }
 
 /** Reads and verifies the record of `blob` at offset `at` of a segment with one pread. Throws RotError. */
@@ -122,5 +134,5 @@ export async function readRecord(fd: number, at: number, blob: string, length: n
 /** The same without waiting; null when the read would not be quick or gave no whole record: `readRecord` then says why. */
 export function readRecordAtHand(fd: number, at: number, blob: string, length: number): Uint8Array | null {
   const bytes = Buffer.allocUnsafe(recordHeaderBytes + length)
-  return readQuickly(fd, bytes, at) === bytes.length ? recordBody(bytes, blob, length) : null
+  return readRecordQuickly(fd, bytes, at) === bytes.length ? recordBody(bytes, blob, length) : null
 }
