@@ -37,13 +37,15 @@ export interface RuntimeFigures {
   readonly garbageCollections: Readonly<Record<CollectionKind, Collections>>
   /** What keeps the process alive: sockets, timers, requests to the file system, by kind. */
   readonly activeHandles: { readonly count: number; readonly kinds: Readonly<Record<string, number>> }
+  /** Kinds of profiles that are being taken: the figures are those of a server under observation. */
+  readonly profiling: readonly string[]
   readonly pools: readonly { readonly name: string; readonly threads: number; readonly queued: number; readonly running: number }[]
 }
 
 export type CollectionKind = 'scavenge' | 'markSweepCompact' | 'incremental' | 'weakCallbacks'
 
 export interface RuntimeMeter {
-  read(reset: boolean): RuntimeFigures
+  read(reset: boolean, profiling: readonly string[]): RuntimeFigures
   close(): void
 }
 
@@ -69,7 +71,7 @@ export function createRuntimeMeter(pools: () => readonly ThreadPool[]): RuntimeM
   let began = { at: performance.now(), utilization: performance.eventLoopUtilization(), cpu: process.cpuUsage() }
 
   return {
-    read(reset) {
+    read(reset, profiling) {
       const cpu = process.cpuUsage(began.cpu)
       const { rss, heapTotal, heapUsed, external, arrayBuffers } = process.memoryUsage()
       const figures: RuntimeFigures = {
@@ -82,6 +84,7 @@ export function createRuntimeMeter(pools: () => readonly ThreadPool[]): RuntimeM
         memoryBytes: { rss, heapTotal, heapUsed, external, arrayBuffers },
         garbageCollections: collections.read(),
         activeHandles: activeHandles(),
+        profiling,
         pools: pools().map(({ name, threads, queued, running }) => ({ name, threads: threads.length, queued, running })),
       }
       if (reset) {

@@ -1,5 +1,8 @@
-import { describe, expect, test } from 'vitest'
-import { signedRequest, type Endpoint, type RawRequest, type RawResponse } from '../support/raw.ts'
+import http from 'node:http'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { signedRequest, signRequest, type Endpoint, type RawRequest, type RawResponse } from '../support/raw.ts'
+import { newBucket, s3Client } from '../support/s3.ts'
 import { presign, timestamp } from '../support/signing.ts'
 import { sharedServer } from '../support/server.ts'
 
@@ -94,4 +97,120 @@ describe('/debug/runtime', () => {
       expect(max).toBeGreaterThanOrEqual(p99)
     }
   })
+})
+
+interface CpuProfile {
+  readonly nodes: readonly { readonly id: number; readonly callFrame: { readonly functionName: string; readonly url: string } }[]
+  readonly samples: readonly number[]
+  readonly timeDeltas: readonly number[]
+}
+interface HeapNode {
+  readonly selfSize: number
+  readonly callFrame: { readonly url: string }
+  readonly children: readonly HeapNode[]
+}
+
+const urlsOf = ({ nodes }: CpuProfile): string[] => nodes.map(({ callFrame }) => callFrame.url)
+const client = s3Client(server)
+let bucket = ''
+beforeAll(async () => {
+  bucket = await newBucket(client)
+})
+
+/** Small and large bodies, one after the other, until `until` is there. */
+async function underLoad<T>(until: Promise<T>): Promise<T> {
+  let over = false
+  const ended = until.finally(() => { over = true })
+  const bodies = [Buffer.alloc(4096, 'a'), Buffer.alloc(1024 ** 2, 'b')]
+  const load = bodies.map(async (Body, lane) => {
+    for (let count = 0; !over; count++) await client.send(new PutObjectCommand({ Bucket: bucket, Key: `${lane}-${count % 20}`, Body }))
+  })
+  const [result] = await Promise.all([ended, ...load])
+  return result
+}
+
+describe('/debug/profile', () => {
+  test('is a CPU profile of the main thread, with the server’s functions and without paths of the machine', async () => {
+    const answer = await underLoad(ask('/debug/profile?seconds=1'))
+    expect(answer.status).toBe(200)
+    expect(answer.headers['content-disposition']).toMatch(/^attachment; filename="holdfast-server-main-\d{8}T\d{6}Z\.cpuprofile"$/)
+    const profile = JSON.parse(answer.text) as CpuProfile
+    expect(profile.samples.length).toBe(profile.timeDeltas.length)
+    expect(urlsOf(profile)).toEqual(expect.arrayContaining(['src/gateway/exchange.ts', 'src/operations/dispatch.ts']))
+    expect(urlsOf(profile).filter((url) => /^(?:file:|\/)/.test(url))).toEqual([])
+    expect(answer.text).not.toContain(server.secretAccessKey)
+  })
+
+  test('has the worker threads too, and each by its name', async () => {
+    const answer = await underLoad(ask('/debug/profile?seconds=1&thread=all'))
+    const threads = JSON.parse(answer.text) as { thread: string; profile: CpuProfile }[]
+    expect(threads.map(({ thread }) => thread)).toEqual(expect.arrayContaining(['main', 'batch-0', 'batch-1', 'upload-0']))
+    const workers = threads.filter(({ thread }) => thread !== 'main').flatMap(({ profile }) => urlsOf(profile))
+    expect(workers).toEqual(expect.arrayContaining(['src/workers/worker.ts']))
+    const one = await ask('/debug/profile?seconds=1&thread=batch-1')
+    expect(one.headers['content-disposition']).toContain('-batch-1-')
+    expect((JSON.parse(one.text) as CpuProfile).nodes.length).toBeGreaterThan(0)
+  })
+
+  test('is a page that needs nothing from elsewhere, when asked for HTML', async () => {
+    const answer = await underLoad(ask('/debug/profile?seconds=1&format=html', { sign: 'presigned' }))
+    expect([answer.status, answer.headers['content-type']]).toEqual([200, expect.stringContaining('text/html')])
+    expect(answer.headers['content-security-policy']).toContain("default-src 'none'")
+    expect(answer.text).toMatch(/^<!doctype html>[\s\S]*<\/html>\s*$/)
+    expect(answer.text).not.toMatch(/(?:src|href)\s*=\s*["']?(?:https?:)?\/\/|@import|url\(/)
+    const data = JSON.parse(/<script type="application\/json" id="data">(.*)<\/script>/.exec(answer.text)?.[1] ?? '') as { kind: string; silent: string[]; threads: { thread: string; profile: CpuProfile }[] }
+    expect([data.kind, data.silent]).toEqual(['cpu', []])
+    expect(data.threads.map(({ thread }) => thread)).toEqual(expect.arrayContaining(['main', 'batch-0', 'upload-0']))
+    expect(urlsOf(data.threads[0]?.profile ?? { nodes: [], samples: [], timeDeltas: [] })).toContain('src/gateway/exchange.ts')
+  })
+
+  test('runs once at a time, and ends when its client goes away', async () => {
+    const { path, headers } = signRequest({ server: control, path: '/debug/profile?seconds=300' })
+    const { hostname, port } = new URL(server.controlUrl)
+    const long = http.request({ hostname, port, path, headers, agent: false })
+    long.on('error', () => undefined).end()
+    await expect.poll(async () => (await ask('/debug/runtime')).text).toContain('"profiling":["cpu"]')
+    const refused = await ask('/debug/profile?seconds=1&thread=batch-0')
+    expect([refused.status, refused.text]).toEqual([409, expect.stringMatching(/Only one profile of a kind runs at a time: the one that runs ends in about \d+ s/)])
+    // Another kind is not in its way.
+    expect((await ask('/debug/allocations?seconds=1')).status).toBe(200)
+    long.destroy()
+    await expect.poll(async () => (await ask('/debug/runtime')).text).toContain('"profiling":[]')
+    expect((await ask('/debug/profile?seconds=1')).status).toBe(200)
+  })
+
+  test('says what it takes', async () => {
+    for (const query of ['seconds=0', 'seconds=301', 'seconds=1.5', 'seconds=x', 'seconds=', 'format=xml', 'thread=nobody', 'process=nobody']) {
+      const answer = await ask(`/debug/profile?${query}`)
+      expect([query, answer.status, answer.text]).toEqual([query, 400, expect.stringContaining(`"message":"${query.split('=')[0]} must be`)])
+    }
+  })
+})
+
+describe('/debug/allocations', () => {
+  test('samples who allocates, also what is collected since', async () => {
+    const answer = await underLoad(ask('/debug/allocations?seconds=1'))
+    expect(answer.headers['content-disposition']).toMatch(/-main-\d{8}T\d{6}Z\.heapprofile"$/)
+    const { head } = JSON.parse(answer.text) as { head: HeapNode }
+    const all = [head]
+    for (const node of all) all.push(...node.children)
+    expect(all.reduce((sum, { selfSize }) => sum + selfSize, 0)).toBeGreaterThan(0)
+    expect(all.map(({ callFrame }) => callFrame.url).filter((url) => url.startsWith('src/')).length).toBeGreaterThan(0)
+    expect(all.map(({ callFrame }) => callFrame.url).filter((url) => /^(?:file:|\/)/.test(url))).toEqual([])
+  })
+
+  test('is a page, too', async () => {
+    const answer = await ask('/debug/allocations?seconds=1&format=html')
+    expect(answer.text).toMatch(/<script type="application\/json" id="data">\{"kind":"allocations"[\s\S]*<\/html>\s*$/)
+  })
+})
+
+test('/debug/heap is a heap snapshot of one thread', async () => {
+  const answer = await ask('/debug/heap')
+  expect(answer.status).toBe(200)
+  expect(answer.headers['content-disposition']).toMatch(/-main-\d{8}T\d{6}Z\.heapsnapshot"$/)
+  expect((JSON.parse(answer.text) as { snapshot: { node_count: number } }).snapshot.node_count).toBeGreaterThan(10_000)
+  expect((await ask('/debug/heap?thread=all')).status).toBe(400)
+  const worker = await ask('/debug/heap?thread=batch-0')
+  expect((JSON.parse(worker.text) as { snapshot: { node_count: number } }).snapshot.node_count).toBeGreaterThan(10_000)
 })
