@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { getHeapSnapshot, getHeapStatistics, startCpuProfile, startHeapProfile, type HeapInfo } from 'node:v8'
 import type { Worker } from 'node:worker_threads'
-import { allocationSampleBytes, allocationStackFrames, cpuSampleMs, threadAnswerMsMax } from './profile-limits.ts'
+import { allocationSampleBytes, allocationStackFrames, threadAnswerMsMax } from './profile-limits.ts'
 import type { ThreadPool } from './profile.ts'
 
 /** Ends a profile; V8's JSON. */
@@ -11,14 +11,14 @@ type Stop = () => Promise<string>
 /** A thread of this process. What a worker is asked may take until it looks: callers bound it with `within`. */
 export interface Profiled {
   readonly name: string
-  cpu(): Promise<Stop>
+  /** Milliseconds between two samples. */
+  cpu(sampleInterval: number): Promise<Stop>
   allocations(): Promise<Stop>
   heapStatistics(): Promise<HeapInfo>
   /** JSON in pieces; the thread stands still while it is made. */
   snapshot(): Promise<Readable>
 }
 
-const cpuOptions = { sampleInterval: cpuSampleMs }
 /** What was collected meanwhile counts too: most of what a request allocates is garbage before anyone looks. */
 const allocationOptions = {
   sampleInterval: allocationSampleBytes, stackDepth: allocationStackFrames, includeObjectsCollectedByMajorGC: true, includeObjectsCollectedByMinorGC: true,
@@ -26,8 +26,8 @@ const allocationOptions = {
 
 const mainThread: Profiled = {
   name: 'main',
-  async cpu() {
-    const handle = startCpuProfile(cpuOptions)
+  async cpu(sampleInterval) {
+    const handle = startCpuProfile({ sampleInterval })
     return async () => handle.stop()
   },
   async allocations() {
@@ -41,8 +41,8 @@ const mainThread: Profiled = {
 function workerThread(name: string, worker: Worker): Profiled {
   return {
     name,
-    async cpu() {
-      const handle = await worker.startCpuProfile(cpuOptions)
+    async cpu(sampleInterval) {
+      const handle = await worker.startCpuProfile({ sampleInterval })
       return () => handle.stop()
     },
     async allocations() {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Worker } from 'node:worker_threads'
-import { snapshotPieceChars, snapshotProblem } from './profile-limits.ts'
+import { cpuSampleMs, snapshotPieceChars, snapshotProblem } from './profile-limits.ts'
 import { createRuntimeMeter, type RuntimeFigures } from './profile-runtime.ts'
 import { presentable, threadsOf, within, type Profiled } from './profile-threads.ts'
 
@@ -100,7 +100,8 @@ export function createProfiles({ name, pools }: ProfileOptions): OwnProfiles {
   async function sample(request: ProfileRequest & { kind: 'cpu' | 'allocations' }, threads: readonly Profiled[], signal: AbortSignal): Promise<ProfileAnswer> {
     // The workers first: the main thread stands still for a moment while V8 lists its functions.
     const started = await Promise.all(threads.toReversed().map(async (thread) => {
-      const stop = await within(thread[request.kind](), (late) => void late().catch(String))
+      const begun = request.kind === 'cpu' ? thread.cpu(threads.length === 1 ? cpuSampleMs.alone : cpuSampleMs.together) : thread.allocations()
+      const stop = await within(begun, (late) => void late().catch(String))
       return { name: thread.name, stop }
     }))
     const ended = AbortSignal.any([signal, stopping.signal])

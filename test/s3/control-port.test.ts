@@ -142,7 +142,7 @@ describe('/debug/profile', () => {
   })
 
   test('has the worker threads too, and each by its name', async () => {
-    const answer = await underLoad(ask('/debug/profile?seconds=1&thread=all'))
+    const answer = await underLoad(ask('/debug/profile?seconds=2&thread=all'))
     const threads = JSON.parse(answer.text) as { thread: string; profile: CpuProfile }[]
     expect(threads.map(({ thread }) => thread)).toEqual(expect.arrayContaining(['main', 'batch-0', 'batch-1', 'upload-0']))
     const workers = threads.filter(({ thread }) => thread !== 'main').flatMap(({ profile }) => urlsOf(profile))
@@ -153,7 +153,7 @@ describe('/debug/profile', () => {
   })
 
   test('is a page that needs nothing from elsewhere, when asked for HTML', async () => {
-    const answer = await underLoad(ask('/debug/profile?seconds=1&format=html', { sign: 'presigned' }))
+    const answer = await underLoad(ask('/debug/profile?seconds=2&format=html', { sign: 'presigned' }))
     expect([answer.status, answer.headers['content-type']]).toEqual([200, expect.stringContaining('text/html')])
     expect(answer.headers['content-security-policy']).toContain("default-src 'none'")
     expect(answer.text).toMatch(/^<!doctype html>[\s\S]*<\/html>\s*$/)
