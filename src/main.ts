@@ -6,14 +6,15 @@ import { parseBootstrap } from './admin/bootstrap.ts'
 import { lockDataFolder } from './admin/data-lock.ts'
 import { openKeyFolder, type KeyFolder, type KeyPair } from './admin/keys.ts'
 import { createLifecycle, onSignals, Stopped, together, type Lifecycle } from './admin/lifecycle.ts'
-import { decideRoot, withoutOldRootKeys } from './admin/root-account.ts'
+import { decideRoot, rootKeysOnly, withoutOldRootKeys } from './admin/root-account.ts'
 import { supervise } from './admin/supervise.ts'
 import { createAuth } from './auth/auth.ts'
 import { managedPolicy, parsePolicy } from './auth/policy.ts'
 import { createBlobs } from './blobs/create.ts'
 import { keyPairProblem } from './config-fields.ts'
 import { ConfigError, helpText, loadConfig, type Config } from './config.ts'
-import { controlApp, s3App } from './gateway/app.ts'
+import { s3App } from './gateway/app.ts'
+import { controlApp, type DebugAccess } from './gateway/control.ts'
 import { createExchange } from './gateway/exchange.ts'
 import { objectUrls } from './gateway/object-url.ts'
 import { listen } from './gateway/server.ts'
@@ -24,6 +25,7 @@ import { createDispatch } from './operations/dispatch.ts'
 import { durably, openDrive } from './storage/backend.ts'
 import { createSweeper } from './storage/sweeper.ts'
 import { standardLog, type Log } from './telemetry/log.ts'
+import { createProfiles } from './telemetry/profile.ts'
 import { createPool } from './workers/pool.ts'
 
 /** As in package.json. */
@@ -36,9 +38,12 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
 
   const lock = await open(lockDataFolder(config.dataDir), (taken) => taken.release())
 
-  const health: { store: MetadataStore | null; serving: boolean } = { store: null, serving: false }
+  const health: { store: MetadataStore | null; serving: boolean; debug: DebugAccess | null } = { store: null, serving: false, debug: null }
   const control = await open(
-    listen({ host: config.host, port: config.controlPort, s3: false, listener: controlApp({ notReady: () => notReady(health), durability: config.durability }) }),
+    listen({
+      host: config.host, port: config.controlPort, s3: false,
+      listener: controlApp({ notReady: () => notReady(health), durability: config.durability, debug: () => health.debug }),
+    }),
     (listener) => listener.stop(),
   )
 
@@ -58,6 +63,11 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
 
   const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid), known: () => store.drives() })
   const pool = await open(createPool(), (opened) => opened.close())
+  const profiles = await open(createProfiles({ name: 'server', pools: () => pool.pools() }), (opened) => opened.close())
+  health.debug = {
+    auth: createAuth({ region: config.region, signatureV2: 'off', publicHost: null, accessKey: rootKeysOnly(root), now: Date.now }),
+    region: config.region, targets: () => [profiles],
+  }
   const blobs = await open(
     createBlobs({ drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, synced: config.durability === 'strict', relocations: (ids) => store.relocations(ids), log }),
     (opened) => opened.close(),

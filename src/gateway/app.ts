@@ -4,8 +4,8 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono } from 'hono'
 
 /**
- * Door of the gateway: the two Hono apps. The S3 port has a single catch-all, because any path can be a bucket; the control
- * port has the rest. Neither replaces global objects.
+ * Door of the gateway: the Hono app of the S3 port, a single catch-all, because any path can be a bucket. `control.ts` has the
+ * other port. Neither replaces global objects.
  */
 
 /** Answers one request by writing to `outgoing`; never throws. */
@@ -35,22 +35,3 @@ export function s3App(serve: Serve): RequestListener {
 
 /** What the listener reads of a request to make a web Request of it. */
 const anyIncoming = { method: 'GET', url: '/', headers: { host: 's3' }, socket: {}, readableDidRead: true } as unknown as IncomingMessage
-
-export interface ControlOptions {
-  /** Null when the server can serve, else why it cannot. */
-  readonly notReady: () => Promise<string | null>
-  /** What an answered write survives: shown, so that nobody runs `relaxed` without knowing. */
-  readonly durability: 'strict' | 'relaxed'
-}
-
-/** The control port. Nothing that tells or changes something is here without authentication but the two health checks. */
-export function controlApp({ notReady, durability }: ControlOptions): RequestListener {
-  const app = new Hono()
-  app.get('/health/live', (c) => c.json({ status: 'live', durability }))
-  app.get('/health/ready', async (c) => {
-    const reason = await notReady()
-    return reason === null ? c.json({ status: 'ready', durability }) : c.json({ status: 'not ready', durability, reason }, 503)
-  })
-  app.notFound((c) => c.json({ error: 'not found' }, 404))
-  return getRequestListener(app.fetch, { overrideGlobalObjects: false })
-}

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { MessageChannel } from 'node:worker_threads'
-import type { MessagePort } from 'node:worker_threads'
+import type { MessagePort, Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { segmentLanes, uploadsMax } from '../domain/limits.ts'
 import type { BatchOutcome, BatchTask, DigestTask, UploadOutcome, UploadTask } from './worker.ts'
@@ -18,6 +18,8 @@ export interface WorkerPool {
   upload(task: Omit<UploadTask, 'port'>): { readonly port: MessagePort; readonly outcome: Promise<UploadOutcome> }
   /** Hashes what is posted to the port: bytes, each answered by null, then null for the end. Base64 by algorithm. */
   digest(task: Omit<DigestTask, 'port'>): { readonly port: MessagePort; readonly outcome: Promise<Record<string, string>> }
+  /** What runs and what waits, and the threads themselves for a profiler. */
+  pools(): readonly { readonly name: string; readonly threads: readonly Worker[]; readonly queued: number; readonly running: number }[]
   /** Waits for running tasks, then ends the threads. */
   close(): Promise<void>
 }
@@ -43,17 +45,26 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
     // A thread that waits in Atomics between tasks does not see its ports.
     atomics: 'async',
   })
+  const given = { batch: 0, upload: 0 }
   return {
-    batch: (task) => batches.run(task) as Promise<BatchOutcome>,
+    batch(task) {
+      given.batch += 1
+      return batches.run(task) as Promise<BatchOutcome>
+    },
     upload(task) {
+      given.upload += 1
       const { port1, port2 } = new MessageChannel()
       const outcome = uploads.run({ ...task, port: port2 }, withPort(port2)) as Promise<UploadOutcome>
       return { port: port1, outcome: outcome.finally(() => port1.close()) }
     },
     digest(task) {
+      given.upload += 1
       const { port1, port2 } = new MessageChannel()
       return { port: port1, outcome: uploads.run({ ...task, port: port2 }, { name: 'digest', ...withPort(port2) }) as Promise<Record<string, string>> }
     },
+    pools: () => ([[batches, 'batch'], [uploads, 'upload']] as const).map(([pool, name]) => (
+      { name, threads: pool.threads, queued: pool.queueSize, running: given[name] - pool.completed - pool.queueSize }
+    )),
     async close() {
       await Promise.all([batches.close(), uploads.close()])
     },
