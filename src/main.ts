@@ -53,7 +53,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
   )
 
   const connection = embedded === null ? { connectionString: config.databaseUrl ?? '' } : embedded.connection
-  const store = await open(openPostgresStore({ connection, masterKey, log: say, now: Date.now }), (opened) => opened.close())
+  const store = await open(openPostgresStore({ connection, masterKey, shared: embedded === null, log: say, now: Date.now }), (opened) => opened.close())
   await store.applyBootstrap(root.bootstrap)
 
   const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid), known: () => store.drives() })
