@@ -228,6 +228,11 @@ export interface MultipartStore {
 /** What the sweeper and compaction need; nobody else calls these. */
 export interface SweepStore {
   /**
+   * Runs `work` while no other process, on whatever machine, sweeps what this database knows; null when one does. `lost` turns true
+   * when that can no longer be said, because the connection that holds it went: then nothing more may be removed.
+   */
+  sweeping<Result>(work: (lost: () => boolean) => Promise<Result>): Promise<Result | null>
+  /**
    * Releases that are older than the grace, oldest first. References of shared blobs are settled inside: only blobs whose
    * last reference went are returned. They stay queued until `forgetReleased`.
    */
