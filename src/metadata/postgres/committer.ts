@@ -25,6 +25,7 @@ export interface CommitterOptions {
   readonly now: () => number
   /** How long a command waits for a database that is away. */
   readonly waitMs: number
+  readonly lazy?: boolean
 }
 
 /** Beyond this size a larger group saves nothing, and the first command waits for the last. */

@@ -20,6 +20,10 @@ export interface PostgresStoreOptions {
   readonly now: () => number
   /** Other processes change the same database: what is remembered has to be proven current. */
   readonly shared: boolean
+  /** Connections are made when they are first needed: for a process that sweeps and supervises. */
+  readonly lazy?: boolean
+  /** The schema was brought up to date and the server looked at by the process that started this one. */
+  readonly prepared?: boolean
   /** How long a call waits for a database that is away before it is refused. Default 5000. */
   readonly waitMs?: number
 }
@@ -38,12 +42,12 @@ const readSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan 
  * heal themselves from then on.
  */
 export async function openPostgresStore(options: PostgresStoreOptions): Promise<MetadataStore> {
-  const { connection, masterKey, log, now } = options
+  const { connection, masterKey, log, now, lazy = false } = options
   const waitMs = options.waitMs ?? waitMsDefault
   if (masterKey.length !== 32) throw new Error('The master key must have 32 bytes.')
-  await migrateSchema(connection)
+  if (options.prepared !== true) await migrateSchema(connection)
 
-  const line = (setup: string): Line => openLine({ connection, setup, log, waitMs })
+  const line = (setup: string): Line => openLine({ connection, setup, log, waitMs, lazy })
   const reads = line(readSetup)
   const listings = Array.from({ length: listingLines }, () => line(readSetup))
   let turn = 0
@@ -56,8 +60,8 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     buckets.clear()
     keys.clear()
   })
-  await warnOfUnsafeServer(reads, log)
-  const committer = openCommitter({ connection, log, now, waitMs })
+  if (options.prepared !== true) await warnOfUnsafeServer(reads, log)
+  const committer = openCommitter({ connection, log, now, waitMs, lazy })
 
   const close = async (): Promise<void> => {
     await committer.close()
