@@ -62,7 +62,7 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
   await probe.stop()
   let { port } = config
   const fleet = await startFleet<ServerCalls>({
-    count: config.processes, log, lost, stopMsMax: drainMs + closeMsMax,
+    count: config.processes, firstAlone: config.port === 0, log, lost, stopMsMax: drainMs + closeMsMax,
     spawn: () => fork(program, [], { serialization: 'advanced' }),
     begin: async (channel) => {
       port = (await channel.call('serve', { ...given, port, supervisor: process.pid }, serveMsMax)).port

@@ -19,6 +19,8 @@ export interface Fleet<Calls> {
 
 export interface FleetOptions<Calls> {
   readonly count: number
+  /** The first one serves before the others start: it finds out what is for all. */
+  readonly firstAlone: boolean
   /** Starts the process with this number, with an IPC channel. */
   readonly spawn: (number: number) => ChildProcess
   /** Makes a started process serve; resolves when it does. */
@@ -50,7 +52,7 @@ interface Member<Calls> {
 }
 
 /**
- * Starts the processes, the first one before the others so that it can find out what is for all. Rejects when one of them cannot
+ * Starts the processes. Rejects when one of them cannot
  * serve. From then on one that ends is replaced at once, one that ends again and again after a while, and finally not at all.
  */
 export async function startFleet<Calls>(options: FleetOptions<Calls>): Promise<Fleet<Calls>> {
@@ -124,8 +126,9 @@ export async function startFleet<Calls>(options: FleetOptions<Calls>): Promise<F
   }
 
   try {
-    await launch(1)
-    await Promise.all(Array.from({ length: count - 1 }, (_, index) => launch(index + 2)))
+    const first = launch(1)
+    if (options.firstAlone) await first
+    await Promise.all([first, ...Array.from({ length: count - 1 }, (_, index) => launch(index + 2))])
   } catch (error) {
     kill()
     throw error
