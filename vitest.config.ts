@@ -2,7 +2,8 @@ import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 /**
- * Projects by what a test needs. `s3` shares one real server, started once; `faults` starts, kills and restarts its own;
+ * Projects by what a test needs. `s3` shares one real server, started once; `processes` runs the models of `s3` against two server
+ * processes; `faults` starts, kills and restarts its own;
  * `clients` needs the tools of Debian's packages and runs by `npm run test:clients` only.
  */
 export default defineConfig({
@@ -16,6 +17,13 @@ export default defineConfig({
       { extends: true, test: { name: 'tidy', include: ['test/tidy.test.ts'] } },
       { extends: true, test: { name: 'unit', include: ['test/{unit,conformance}/**/*.test.ts'] } },
       { extends: true, test: { name: 's3', include: ['test/s3/**/*.test.ts'], globalSetup: ['test/support/shared.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'processes', include: ['test/s3/{versioning-model,versioning,conditions}.test.ts'], globalSetup: ['test/support/shared.ts'], setupFiles: ['test/support/spread.ts'],
+          env: { HOLDFAST_TEST_SPREAD: '1', HOLDFAST_TEST_SEQUENCES: String(Math.ceil(Number(process.env['HOLDFAST_TEST_SEQUENCES'] ?? 320) / 4)) },
+        },
+      },
       { extends: true, test: { name: 'faults', include: ['test/faults/**/*.test.ts'], testTimeout: 240_000 } },
       { extends: true, test: { name: 'clients', include: ['test/clients/**/*.test.ts'], testTimeout: 600_000, maxWorkers: 1 } },
     ],

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { smallBodyBytesMaxDefault, sweepGraceMs, sweepIntervalMs } from './domain/limits.ts'
 
@@ -88,9 +89,9 @@ function publicUrl(text: string): Parsed {
   return match ? { value: `${match[1]}${match[2]?.toLowerCase()}${match[3] ?? ''}` } : {}
 }
 
-function processes(text: string): Parsed {
-  return text === '1' ? { value: 1 } : { problem: 'this version runs one server process; allowed: 1' }
-}
+/** One port for several processes needs a system that spreads connections over them. */
+const processesMax = process.platform === 'linux' ? 64 : 1
+const processesDefault = Math.min(processesMax, Math.max(1, Math.floor(availableParallelism() / 2)))
 
 /** Every field once: parsing, errors, `--help` and the manual come from this table. */
 export const fields: readonly Field[] = [
@@ -153,8 +154,10 @@ export const fields: readonly Field[] = [
     allowed: '1 to 86400', unit: 'seconds', initial: '86400', parse: whole(1, 86_400),
   },
   {
-    name: 'processes', variable: 'HOLDFAST_PROCESSES', reason: 'Server processes over one data folder.',
-    allowed: '1 in this version', initial: '1', parse: processes,
+    name: 'processes', variable: 'HOLDFAST_PROCESSES',
+    reason: 'Server processes that share the S3 port, the data folder and the database. By default one for each two cores of this machine, because the database needs '
+      + 'some too. With more than one, a further process supervises them.',
+    allowed: `1 to ${processesMax}`, initial: String(processesDefault), parse: whole(1, processesMax),
   },
   {
     name: 'smallBodyBytesMax', variable: 'HOLDFAST_SMALL_BODY_BYTES_MAX', reason: 'Bodies up to this size are packed in segments and committed in groups; larger ones get a file of their own.',

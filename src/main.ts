@@ -3,42 +3,47 @@ import { mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { banner, endpointOf } from './admin/banner.ts'
 import { parseBootstrap } from './admin/bootstrap.ts'
-import { lockDataFolder } from './admin/data-lock.ts'
+import { lockDataFolder, withoutOldServers } from './admin/data-lock.ts'
 import { openKeyFolder, type KeyFolder, type KeyPair } from './admin/keys.ts'
 import { createLifecycle, onSignals, Stopped, together, type Lifecycle } from './admin/lifecycle.ts'
-import { decideRoot, rootKeysOnly, withoutOldRootKeys } from './admin/root-account.ts'
+import { decideRoot, rootKeysOf, rootKeysOnly } from './admin/root-account.ts'
 import { supervise } from './admin/supervise.ts'
 import { createAuth } from './auth/auth.ts'
 import { managedPolicy, parsePolicy } from './auth/policy.ts'
-import { createBlobs } from './blobs/create.ts'
 import { keyPairProblem } from './config-fields.ts'
 import { ConfigError, helpText, loadConfig, type Config } from './config.ts'
-import { s3App } from './gateway/app.ts'
 import { controlApp, type DebugAccess } from './gateway/control.ts'
-import { createExchange } from './gateway/exchange.ts'
-import { objectUrls } from './gateway/object-url.ts'
 import { listen } from './gateway/server.ts'
 import { startEmbedded } from './metadata/postgres/embedded.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { Bootstrap, MetadataStore } from './metadata/store.ts'
-import { createDispatch } from './operations/dispatch.ts'
-import { durably, openDrive } from './storage/backend.ts'
+import { startServers } from './processes.ts'
+import { openRoom, serveS3 } from './serve.ts'
+import { durably } from './storage/backend.ts'
 import { createSweeper } from './storage/sweeper.ts'
 import { standardLog, type Log } from './telemetry/log.ts'
 import { createProfiles } from './telemetry/profile.ts'
-import { createPool } from './workers/pool.ts'
+import { createLazyPool, createPool } from './workers/pool.ts'
 
 /** As in package.json. */
 const version = '0.1.0'
 
+/** How it may end without being asked to. */
+interface Ends {
+  readonly fail: (error: unknown) => void
+  /** Called when everything is to end at once. */
+  readonly onForce: (kill: () => void) => void
+}
+
 /** Opens everything in order; what was opened is closed in reverse order. Resolves when the server serves; `fail` ends it later. */
-async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (error: unknown) => void): Promise<void> {
+async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onForce }: Ends): Promise<void> {
   const { open } = lifecycle
   const say = (message: string): void => log.info(message)
 
   const lock = await open(lockDataFolder(config.dataDir), (taken) => taken.release())
+  await withoutOldServers(config.dataDir)
 
-  const health: { store: MetadataStore | null; serving: boolean; debug: DebugAccess | null } = { store: null, serving: false, debug: null }
+  const health: Health = { store: null, serving: null, debug: null }
   const control = await open(
     listen({
       host: config.host, port: config.controlPort, s3: false,
@@ -49,7 +54,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
 
   // PostgreSQL takes longest to start; keys and accounts are read meanwhile.
   const keys = await keyFolder(config.dataDir)
-  const startPostgres = () => startEmbedded({ dataDir: config.dataDir, log: say })
+  const startPostgres = () => startEmbedded({ dataDir: config.dataDir, log: say, connectionsMax: 30 + 10 * config.processes })
   const postgres = () => supervise(startPostgres, () => lock.assertHeld(), log, fail)
   const [embedded, masterKey, root] = await together(
     config.databaseUrl === null ? open(postgres(), (running) => running.stop()) : null,
@@ -58,54 +63,58 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, fail: (erro
   )
 
   const connection = embedded === null ? { connectionString: config.databaseUrl ?? '' } : embedded.connection
-  const store = await open(openPostgresStore({ connection, masterKey, log: say, now: Date.now }), (opened) => opened.close())
+  const several = config.processes > 1
+  const store = await open(
+    openPostgresStore({ connection, masterKey, shared: several || embedded === null, lazy: several, log: say, now: Date.now }), (opened) => opened.close(),
+  )
   await store.applyBootstrap(root.bootstrap)
 
-  const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid), known: () => store.drives() })
-  const pool = await open(createPool(), (opened) => opened.close())
-  const profiles = await open(createProfiles({ name: 'server', pools: () => pool.pools() }), (opened) => opened.close())
+  // Who serves nothing needs threads only when the sweeper moves records.
+  const pool = await open(several ? createLazyPool(() => createPool({ uploadThreads: 1 })) : createPool(), (opened) => opened.close())
+  const { drive, blobs } = await openRoom({ config, store, pool, log }, open)
+  const rootKeys = rootKeysOf(root)
+  const servers = several
+    ? await open(startServers({ config, connection, masterKey, rootKeys, log, lost: fail }), ({ fleet }) => fleet.stop())
+    : null
+  if (servers !== null) onForce(() => servers.fleet.kill())
+  const profiles = await open(createProfiles({ name: several ? 'supervisor' : 'server', pools: () => pool.pools() }), (opened) => opened.close())
   health.debug = {
     auth: createAuth({ region: config.region, signatureV2: 'off', publicHost: null, accessKey: rootKeysOnly(root), now: Date.now }),
-    region: config.region, targets: () => [profiles],
+    region: config.region, targets: () => [...servers?.profiles() ?? [], profiles],
   }
-  const blobs = await open(
-    createBlobs({ drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, synced: config.durability === 'strict', relocations: (ids) => store.relocations(ids), log }),
-    (opened) => opened.close(),
-  )
-
+  const { port } = servers ?? await serveS3({ config, store, blobs, rootKeys, port: config.port, log }, open)
   const sweeper = createSweeper({
-    store, drives: [drive], blobs, log, graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
+    store, drives: [drive], blobs, ...servers === null ? {} : { others: servers.others }, log,
+    graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
   })
-  const auth = createAuth({
-    region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
-    accessKey: withoutOldRootKeys(root, (id) => store.accessKey(id)), now: Date.now,
-  })
-  const dispatch = createDispatch({ auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
-  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log })
-  const s3 = await open(
-    listen({ host: config.host, port: config.port, s3: true, listener: s3App(exchange.serve), answering: exchange.answering }),
-    async (listener) => {
-      health.serving = false
-      exchange.drain()
-      await listener.stop()
-      exchange.close()
-    },
-  )
   await open(sweeper, (running) => running.stop())
   sweeper.start()
   health.store = store
-  health.serving = true
+  await open(null, () => {
+    health.serving = null
+  })
+  health.serving = () => (servers?.fleet.serving() ?? 1) > 0
 
   process.stdout.write(banner({
-    version, endpoint: endpointOf(config.host, s3.port), controlEndpoint: endpointOf(config.host, control.port), region: config.region,
+    version, endpoint: endpointOf(config.host, port), controlEndpoint: endpointOf(config.host, control.port), region: config.region,
     accessKeyId: root.accessKeyId, secretAccessKey: root.freshSecret, secretKeptIn: root.secretKeptIn, dataDir: config.dataDir,
     durability: config.durability, database: embedded === null ? 'external PostgreSQL' : 'embedded PostgreSQL', startedMs: performance.now(),
   }, process.stdout.isTTY))
 }
 
-async function notReady({ store, serving }: { store: MetadataStore | null; serving: boolean }): Promise<string | null> {
+interface Health {
+  /** Null until everything serves. */
+  store: MetadataStore | null
+  /** Whether requests are served just now; null before the start and from the stop on. */
+  serving: (() => boolean) | null
+  /** Null until there is something to look at. */
+  debug: DebugAccess | null
+}
+
+async function notReady({ store, serving }: Health): Promise<string | null> {
   if (store === null) return 'the server is starting'
-  if (!serving) return 'the server is stopping'
+  if (serving === null) return 'the server is stopping'
+  if (!serving()) return 'no server process is running'
   return store.ping().then(() => null, () => 'the metadata database does not answer')
 }
 
@@ -136,6 +145,7 @@ async function main(argv: readonly string[]): Promise<void> {
   const config = loadConfig(process.env, argv)
   const log = standardLog(config.logLevel)
   const lifecycle = createLifecycle((error) => log.error('Something could not be closed', { error }))
+  let killAll = (): void => undefined
   const end = (code: number): void => void lifecycle.close().then(() => process.exit(code))
   onSignals(
     (signal) => {
@@ -144,6 +154,7 @@ async function main(argv: readonly string[]): Promise<void> {
     },
     () => {
       log.warn('A second signal: stopping at once')
+      killAll()
       process.exit(1)
     },
   )
@@ -154,7 +165,7 @@ async function main(argv: readonly string[]): Promise<void> {
   process.on('uncaughtException', fail)
   process.on('unhandledRejection', fail)
   try {
-    await start(config, log, lifecycle, fail)
+    await start(config, log, lifecycle, { fail, onForce: (kill) => void (killAll = kill) })
   } catch (error) {
     if (error instanceof Stopped || lifecycle.stopping) return
     await lifecycle.close()

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface DataLock {
   /** Throws when the locked folder is no longer the one at this path: it was removed or replaced under the server. */
@@ -18,6 +19,8 @@ export class DataFolderInUse extends Error {
 }
 
 const lockedCode = 5 // SQLITE_BUSY
+const isLocked = (error: unknown): boolean => error instanceof Error && 'errcode' in error && error.errcode === lockedCode
+const exclusively = 'PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE'
 
 /**
  * Takes the data folder for this process; makes it when it is not there. The lock must die with its process, however that dies,
@@ -31,10 +34,10 @@ export async function lockDataFolder(dataDir: string): Promise<DataLock> {
   const file = path.join(dataDir, 'holdfast.lock')
   const database = new DatabaseSync(file, { timeout: 0 })
   try {
-    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
+    database.exec(exclusively)
   } catch (error) {
     database.close()
-    if (error instanceof Error && 'errcode' in error && error.errcode === lockedCode) throw new DataFolderInUse(dataDir)
+    if (isLocked(error)) throw new DataFolderInUse(dataDir)
     throw error
   }
   const inode = (): bigint | undefined => statSync(file, { bigint: true, throwIfNoEntry: false })?.ino
@@ -44,5 +47,46 @@ export async function lockDataFolder(dataDir: string): Promise<DataLock> {
       if (inode() !== locked) throw new Error(`The data folder ${dataDir} was removed or replaced while the server was running.`)
     },
     release: () => database.close(),
+  }
+}
+
+/** How long the server processes of a supervisor that was killed may take to notice and end: they do so at once, unless the machine is stuck. */
+const goneMsMax = 15_000
+
+const serversFile = (dataDir: string): string => path.join(dataDir, 'holdfast-servers.lock')
+
+/**
+ * Marks this server process as one that works on the data folder, until it ends, however it ends. The supervisor's own lock goes
+ * with the supervisor; this one says that there may still be somebody who writes.
+ */
+export function joinServers(dataDir: string): { release(): void } {
+  const database = new DatabaseSync(serversFile(dataDir), { timeout: 0 })
+  // Any read takes a shared lock, and an open transaction keeps it.
+  database.exec('BEGIN')
+  database.prepare('SELECT name FROM sqlite_master').all()
+  return { release: () => database.close() }
+}
+
+/**
+ * Waits until no server process works on the data folder that an earlier supervisor started. The caller holds the folder's lock.
+ *
+ * @throws when one does not end.
+ */
+export async function withoutOldServers(dataDir: string): Promise<void> {
+  const database = new DatabaseSync(serversFile(dataDir), { timeout: 0 })
+  const until = performance.now() + goneMsMax
+  try {
+    for (;;) {
+      try {
+        database.exec('BEGIN EXCLUSIVE; COMMIT')
+        return
+      } catch (error) {
+        if (!isLocked(error)) throw error
+        if (performance.now() > until) throw new Error(`Server processes of a Holdfast that has ended still work on the data folder ${dataDir} and do not end. Stop them.`, { cause: error })
+      }
+      await sleep(20)
+    }
+  } finally {
+    database.close()
   }
 }

@@ -40,16 +40,26 @@ export async function decideRoot(file: Bootstrap, fromEnvironment: KeyPair | nul
   }
 }
 
+/** Which root keys of the root account are valid: those that this start named. Plain data, for all server processes. */
+export interface RootKeys {
+  readonly accountId: string
+  readonly accessKeyIds: readonly string[]
+}
+
+export function rootKeysOf({ bootstrap }: RootAccount): RootKeys {
+  const [root] = bootstrap.accounts
+  return { accountId: root?.id ?? '', accessKeyIds: (root?.accessKeys ?? []).map((key) => key.accessKeyId) }
+}
+
 /**
  * Looks access keys up as `accessKey` does, but knows no root key of the root account that this start did not name. The store
  * keeps every pair that was ever applied; one that an operator replaced, perhaps because it leaked, must not open anything.
  */
-export function withoutOldRootKeys({ bootstrap }: RootAccount, accessKey: (id: string) => Promise<AccessKey | null>): (id: string) => Promise<AccessKey | null> {
-  const [root] = bootstrap.accounts
-  const current = new Set(root?.accessKeys.map((key) => key.accessKeyId))
+export function withoutOldRootKeys(root: RootKeys, accessKey: (id: string) => Promise<AccessKey | null>): (id: string) => Promise<AccessKey | null> {
+  const current = new Set(root.accessKeyIds)
   return async (id) => {
     const key = await accessKey(id)
-    return key !== null && key.user === null && key.account.id === root?.id && !current.has(id) ? null : key
+    return key !== null && key.user === null && key.account.id === root.accountId && !current.has(id) ? null : key
   }
 }
 

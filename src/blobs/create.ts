@@ -39,8 +39,8 @@ export interface BlobsOptions {
 
 /** What the program itself needs besides the door's three calls. */
 export interface OpenBlobs extends Blobs {
-  /** Whether an open reader has yet to open this blob: the sweeper leaves it alone. */
-  isPinned(blob: string): boolean
+  /** Blobs that open readers have yet to open: the sweeper leaves them alone. */
+  pinned(): ReadonlySet<string>
   /** Segments that this process appends to. */
   activeSegments(): ReadonlySet<string>
   /** Appends a record that rests elsewhere already: compaction. */
@@ -97,7 +97,7 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
     write: (body, writeOptions) => write(writer, body, writeOptions),
     read: (manifest, start, end) => read(context, manifest, start, end),
     digest: (manifest, algorithms) => digest(context, pool, manifest, algorithms),
-    isPinned: (blob) => context.pins.has(blob),
+    pinned: () => new Set(context.pins.keys()),
     activeSegments: () => packed.active(),
     append: (body) => packed.append(body),
     forgetSegment: (path) => context.descriptors.forget(path),

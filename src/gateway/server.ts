@@ -17,6 +17,8 @@ export interface ListenOptions {
   /** 0 takes a free one. */
   readonly port: number
   readonly listener: RequestListener
+  /** Other processes listen on the same port, and the system spreads connections over all of them. */
+  readonly reusePort?: boolean
   /** Bytes of a request that nobody could parse are answered by S3's XML or, on the control port, by Node's own bare status. */
   readonly s3: boolean
   /** The answer that is under way on this connection, to a request that came before the bytes that nobody could parse; null when there is none. */
@@ -44,7 +46,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   if (options.s3) server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.answering?.(socket) ?? null))
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(addressError(error, options)))
-    server.listen({ host: options.host, port: options.port, backlog: 4096 }, () => {
+    server.listen({ host: options.host, port: options.port, backlog: 4096, reusePort: options.reusePort === true }, () => {
       server.removeAllListeners('error')
       resolve()
     })

@@ -13,6 +13,11 @@ import type {
  * - Released bytes are only queued here; the sweeper alone deletes them.
  */
 export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore {
+  /**
+   * To be awaited at the beginning of a request, before `bucket` and `accessKey`: what these remember is then no older than this
+   * call, whichever process changed it. Null when no other process changes this database.
+   */
+  catchUp(): Promise<void> | null
   /** Resolves when a query was answered; rejects when the database is away. For readiness. */
   ping(): Promise<void>
   close(): Promise<void>
@@ -157,7 +162,7 @@ export type AbortResult = { readonly ok: true } | Refused<'NoSuchUpload'>
 export type Command = PutCommand | DeleteCommand | PutTagsCommand | PutPartCommand | CompleteCommand | AbortCommand
 
 export interface BucketStore {
-  /** By name, null when there is none. May be cached briefly; never decides a write (the commit looks again). */
+  /** By name, null when there is none. Remembered for a moment, see `catchUp`; never decides a write (the commit looks again). */
   bucket(name: string): Promise<Bucket | null>
   createBucket(bucket: { name: string; accountId: string; region: string; tags?: readonly Tag[] }): Promise<
     { ok: true; bucket: Bucket } | { ok: false; owner: string }
@@ -183,7 +188,7 @@ export interface AccessKey {
 }
 
 export interface IdentityStore {
-  /** Decrypted; cached briefly. Null for an unknown id. */
+  /** Decrypted; remembered for a moment, see `catchUp`. Null for an unknown id. */
   accessKey(accessKeyId: string): Promise<AccessKey | null>
   account(accountId: string): Promise<Account | null>
   /** Applies a bootstrap document; running it again changes nothing. */
@@ -222,6 +227,11 @@ export interface MultipartStore {
 
 /** What the sweeper and compaction need; nobody else calls these. */
 export interface SweepStore {
+  /**
+   * Runs `work` while no other process, on whatever machine, sweeps what this database knows; null when one does. `lost` turns true
+   * when that can no longer be said, because the connection that holds it went: then nothing more may be removed.
+   */
+  sweeping<Result>(work: (lost: () => boolean) => Promise<Result>): Promise<Result | null>
   /**
    * Releases that are older than the grace, oldest first. References of shared blobs are settled inside: only blobs whose
    * last reference went are returned. They stay queued until `forgetReleased`.

@@ -33,6 +33,8 @@ export function createDispatch(options: DispatchOptions): Dispatch {
 }
 
 async function handle(options: DispatchOptions, match: (request: S3Request) => Operation, received: S3Request): Promise<Reply> {
+  const caughtUp = options.metadata.catchUp()
+  if (caughtUp !== null) await caughtUp
   const authenticated = await options.auth.authenticate(received)
   const request = authenticated.presigned ? withHoistedHeaders(received) : received
   const operation = match(request)

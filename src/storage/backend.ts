@@ -34,5 +34,6 @@ export async function openLocal(options: { dataDir: string; register: (uuid: str
 export function segmentPath(segment: string): string {
   return `segments/${segment}`
 }
+export type { Holdings } from './local/inventory.ts'
 export type { BlobFile } from './local/reading.ts'
 export { closeRead, openBlobFile, openToRead, readBlock, readRecord, readRecordAtHand, RotError } from './local/reading.ts'

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Placement } from '../domain/model.ts'
 import type { Drive } from './backend.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
-import type { SegmentFile, SegmentNotes } from './local/inventory.ts'
+import type { Holdings, SegmentFile, SegmentNotes } from './local/inventory.ts'
 import { closeRead, openToRead, readRecord } from './local/reading.ts'
 import { recordBytes, scanSegment, segmentHeaderBytes } from './local/segment.ts'
 import type { ScannedRecord } from './local/segment.ts'
@@ -54,8 +54,9 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   if (notes.movedAt === null && deadBytes < segment.bytes * deadShareMin) return 'kept'
   const records = await recordsOf(segment)
   const live = await liveBlobs(pass, records)
+  const { pinned } = await pass.held()
   // A record that is neither noted as dead nor named by a row may belong to an upload that is being committed.
-  const kept = records.filter(({ blob }) => pass.blobs.isPinned(blob) || (!(blob in unnoted) && (live.has(blob) || !(blob in notes.dead))))
+  const kept = records.filter(({ blob }) => pinned.has(blob) || (!(blob in unnoted) && (live.has(blob) || !(blob in notes.dead))))
   if (isDamaged(records)) {
     pass.log.error('segment is damaged: it is kept', { segment: segment.name })
     return 'kept'
@@ -87,7 +88,7 @@ function isElsewhere(place: Placement | undefined, segment: SegmentFile): boolea
 
 async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promise<Placement> {
   const body = await readRecord(fd, record.at, record.blob, record.length)
-  const { place } = await pass.blobs.append({
+  const { place } = await pass.append({
     blob: record.blob, chunks: [body], length: record.length, owner: { bucketId: record.bucketId, key: record.key },
     plan: { algorithms: [], sha256: null, chain: null, md5: null }, end: { checksums: [], trailer: null }, marks: [],
   })
@@ -98,13 +99,13 @@ async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promis
  * Records of an old segment that no row names: uploads that were refused or died between write and commit. Each segment is
  * looked through once; later deaths come through the release queue.
  */
-export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFile): Promise<{ bytes: number; remove: () => Promise<void> }[]> {
+export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFile, held: Holdings): Promise<{ bytes: number; remove: () => Promise<void> }[]> {
   if (segment.writer === null) {
     // The process died within its first group. Records without the segment's header would be damage, and are kept.
     return (await recordsOf(segment)).length === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
   }
   const notes = await readNotes(segment)
-  if (notes.checked || notes.movedAt !== null || !isSealed(segment, pass.blobs.activeSegments(), pass.segmentBytes)) return []
+  if (notes.checked || notes.movedAt !== null || !isSealed(segment, held, pass.segmentBytes)) return []
   const records = await recordsOf(segment)
   const live = await liveBlobs(pass, records)
   const orphans = records.filter(({ blob }) => !live.has(blob) && !(blob in notes.dead))

@@ -4,9 +4,9 @@ import { orphanAgeMs, orphanBlobsFloor, orphanBytesFloor, orphanShareMax, segmen
 import type { SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
 import { compactSegment, orphanRecords } from './compaction.ts'
-import { isFull, readMarker, syncFolder } from './local/drive.ts'
+import { isFull, processToken, readMarker, syncFolder } from './local/drive.ts'
 import { isSealed, listSegments, readNotes, removeBlobFile, removeFile, removeOldTemporaries, removeSegment, walkFiles, writeNotes } from './local/inventory.ts'
-import type { SegmentFile, SegmentNotes, StoredFile } from './local/inventory.ts'
+import type { Holdings, SegmentFile, SegmentNotes, StoredFile } from './local/inventory.ts'
 
 /**
  * The only deleter of bytes. It promises:
@@ -14,7 +14,9 @@ import type { SegmentFile, SegmentNotes, StoredFile } from './local/inventory.ts
  * - It stops, and says why, when a drive is missing or foreign, when the database is younger than the drive, or when more than
  *   1 % of a drive would go as orphans.
  * - It may be killed anywhere: each step can be done again.
- * Only one process at a time may run it; `main.ts` sees to that.
+ * - Of all processes over one database one sweeps at a time. It asks the processes that serve beside it what they hold before it
+ *   removes anything, and removes nothing while one does not answer. Who has resolved a version and not pinned its blobs yet is
+ *   protected by the grace, here as there.
  */
 export interface Sweeper {
   /** One pass. With `orphans`, also the walk over everything that is stored. */
@@ -36,10 +38,19 @@ export interface SweepReport {
   readonly failures: number
 }
 
+/** The processes that serve the same drives beside this one. */
+export interface Others {
+  /** Rejects when one of them does not answer. */
+  holdings(): Promise<readonly Holdings[]>
+  /** Those that have it open let go of a file that was removed: their descriptor would keep the space. */
+  forgetSegment(path: string): void
+}
+
 export interface SweeperOptions {
   readonly store: SweepStore
   readonly drives: readonly Drive[]
-  readonly blobs: Pick<OpenBlobs, 'isPinned' | 'activeSegments' | 'append' | 'forgetSegment'>
+  readonly blobs: Pick<OpenBlobs, 'pinned' | 'activeSegments' | 'append' | 'forgetSegment'>
+  readonly others?: Others
   readonly log: Log
   readonly graceMs?: number
   readonly intervalMs?: number
@@ -52,15 +63,19 @@ export interface SweeperOptions {
 /** What a pass hands around. */
 export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanAgeMs' | 'segmentBytes'>> {
   readonly store: SweepStore
-  readonly blobs: SweeperOptions['blobs']
+  readonly append: OpenBlobs['append']
+  /** What all processes hold now. */
+  readonly held: () => Promise<Holdings>
+  readonly forgetSegment: (path: string) => void
   readonly log: Log
-  /** The server is stopping: a walk over a large drive takes longer than anybody waits for that. */
+  /** The server is stopping, or another one may be sweeping: a walk over a large drive takes longer than anybody waits for that. */
   readonly stopping: () => boolean
   /** Dead records that could not be noted on a full disk, by `drive/segment`: lengths by blob. They stay in the release queue. */
   readonly unnoted: Map<string, Readonly<Record<string, number>>>
   readonly count: { releasedFiles: number; releasedRecords: number; segmentsRemoved: number; recordsMoved: number; orphans: number; failures: number }
 }
 
+const nothing: Pass['count'] = { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0, failures: 0 }
 const releasedPage = 1000
 /** So many segments that fail are no matter of one segment: the drive or the database is in trouble, and the pass ends. */
 const failuresMax = 10
@@ -75,15 +90,21 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   let passes = 0
   let stopping = false
 
-  async function sweep(withOrphans: boolean): Promise<SweepReport> {
+  async function sweep(withOrphans: boolean, lost: () => boolean): Promise<SweepReport> {
     const pass: Pass = {
-      store: options.store, blobs: options.blobs, log: options.log,
+      store: options.store, log: options.log,
+      append: (body) => options.blobs.append(body),
+      held: () => heldByAll(options),
+      forgetSegment(path) {
+        options.blobs.forgetSegment(path)
+        options.others?.forgetSegment(path)
+      },
       graceMs: options.graceMs ?? sweepGraceMs,
       orphanAgeMs: options.orphanAgeMs ?? orphanAgeMs,
       segmentBytes: options.segmentBytes ?? segmentBytesMax,
-      stopping: () => stopping,
+      stopping: () => stopping || lost(),
       unnoted: new Map(),
-      count: { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0, failures: 0 },
+      count: { ...nothing },
     }
     const doubt = await doubtOf(options)
     let stopped = doubt
@@ -100,7 +121,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** One pass after the other, whoever asks. */
   function runOnce(pass: { orphans?: boolean } = {}): Promise<SweepReport> {
-    const result = running.then(() => sweep(pass.orphans === true))
+    const alone = (): Promise<SweepReport | null> => options.store.sweeping((lost) => sweep(pass.orphans === true, lost))
+    const result = running.then(async () => await alone() ?? { stopped: 'another process is sweeping', ...nothing })
     running = result.catch(() => undefined)
     return result
   }
@@ -128,6 +150,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 }
 
+async function heldByAll({ blobs, others }: SweeperOptions): Promise<Holdings> {
+  const beside = await others?.holdings() ?? []
+  const all = [...beside, { writers: new Set([processToken]), segments: blobs.activeSegments(), pinned: blobs.pinned() }]
+  const union = (of: (each: Holdings) => ReadonlySet<string>): ReadonlySet<string> => new Set(all.flatMap((each) => [...of(each)]))
+  return { writers: union((each) => each.writers), segments: union((each) => each.segments), pinned: union((each) => each.pinned) }
+}
+
 /** Why nothing may be removed now, or null. */
 async function doubtOf(options: SweeperOptions): Promise<string | null> {
   const known = new Map((await options.store.drives()).map((drive) => [drive.uuid, drive]))
@@ -152,11 +181,12 @@ async function sweepReleased(pass: Pass, drives: readonly Drive[]): Promise<void
     const rows = await pass.store.released(pass.graceMs, limit)
     const page = rows.filter(({ id }) => !held.has(id))
     const moved = await pass.store.relocations(page.filter(({ place }) => place.kind === 'segment').map(({ blob }) => blob))
+    const { pinned } = page.length === 0 ? { pinned: new Set<string>() } : await pass.held()
     const dead = new Map<string, Record<string, number>>()
     const done: { id: number; names: string[] }[] = []
     for (const { id, blob, length, place: oldPlace } of page) {
       const place = moved.get(blob) ?? oldPlace
-      if (pass.blobs.isPinned(blob) || place.drives.some((drive) => !byId.has(drive))) {
+      if (pinned.has(blob) || place.drives.some((drive) => !byId.has(drive))) {
         held.add(id)
         continue
       }
@@ -196,9 +226,11 @@ async function noteDead(pass: Pass, byId: ReadonlyMap<number, Drive>, dead: Read
 
 /** Removes segments that are wholly dead or were moved; moves the live records out of those that are mostly dead. */
 async function sweepSegments(pass: Pass, drive: Drive): Promise<void> {
-  for (const segment of await listSegments(drive)) {
+  const segments = await listSegments(drive)
+  const held = await pass.held()
+  for (const segment of segments) {
     if (pass.stopping()) return
-    if (!isSealed(segment, pass.blobs.activeSegments(), pass.segmentBytes)) continue
+    if (!isSealed(segment, held, pass.segmentBytes)) continue
     if (segment.changedAt > Date.now() - pass.graceMs) continue
     const notes = await readNotes(segment)
     if (notes.movedAt !== null && notes.movedAt > Date.now() - pass.graceMs) continue
@@ -223,7 +255,7 @@ async function compact(pass: Pass, drive: Drive, segment: SegmentFile, notes: Se
 
 async function drop(pass: Pass, segment: SegmentFile): Promise<void> {
   await removeSegment(segment)
-  pass.blobs.forgetSegment(segment.path)
+  pass.forgetSegment(segment.path)
   pass.count.segmentsRemoved += 1
 }
 
@@ -236,8 +268,9 @@ async function sweepOrphans(pass: Pass, drive: Drive): Promise<string | null> {
   async function flush(): Promise<void> {
     const owners = batch.flatMap(({ owner }) => (owner === null ? [] : [owner]))
     const referenced = await pass.store.referenced(owners)
+    const { pinned } = await pass.held()
     for (const { path, bytes, owner } of batch) {
-      if (owner === null || referenced.has(owner.blob) || pass.blobs.isPinned(owner.blob)) continue
+      if (owner === null || referenced.has(owner.blob) || pinned.has(owner.blob)) continue
       orphans.push({ bytes, remove: () => removeFile(path) })
     }
     batch = []
@@ -249,11 +282,13 @@ async function sweepOrphans(pass: Pass, drive: Drive): Promise<string | null> {
     if (batch.length >= 500) await flush()
   }
   await flush()
-  for (const segment of await listSegments(drive)) {
+  const segments = await listSegments(drive)
+  const held = await pass.held()
+  for (const segment of segments) {
     if (pass.stopping()) return null
     total += segment.bytes
-    if (segment.changedAt > olderThan || pass.blobs.activeSegments().has(segment.name)) continue
-    orphans.push(...(await orphanRecords(pass, drive, segment)))
+    if (segment.changedAt > olderThan || held.segments.has(segment.name)) continue
+    orphans.push(...(await orphanRecords(pass, drive, segment, held)))
   }
   const bytes = orphans.reduce((sum, orphan) => sum + orphan.bytes, 0)
   if ((orphans.length > orphanBlobsFloor || bytes > orphanBytesFloor) && bytes > total * orphanShareMax) {

@@ -71,6 +71,19 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
   }
 }
 
+/** A pool whose threads start with the first task. */
+export function createLazyPool(create: () => WorkerPool): WorkerPool {
+  let made: WorkerPool | null = null
+  const pool = (): WorkerPool => (made ??= create())
+  return {
+    batch: (task) => pool().batch(task),
+    upload: (task) => pool().upload(task),
+    digest: (task) => pool().digest(task),
+    pools: () => made?.pools() ?? [],
+    close: async () => made?.close(),
+  }
+}
+
 /** The package infers the type of its list from an overload of Node's that is not the one with a list. */
 function withPort(port: MessagePort): { transferList: NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']> } {
   return { transferList: [port] as unknown as NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']> }

@@ -49,7 +49,7 @@ export async function startTestPostgres(): Promise<TestPostgres> {
 }
 
 export async function openTestStore(options: Partial<PostgresStoreOptions> & Pick<PostgresStoreOptions, 'connection'>): Promise<MetadataStore> {
-  const store = await openPostgresStore({ masterKey: testMasterKey, log: () => {}, now: Date.now, ...options })
+  const store = await openPostgresStore({ masterKey: testMasterKey, log: () => {}, now: Date.now, shared: true, ...options })
   await store.applyBootstrap({
     accounts: [{ root: true, id: testAccountId, canonicalId: '4'.repeat(64), displayName: 'test', email: 'test@example.com', accessKeys: [], users: [] }],
   })

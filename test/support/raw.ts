@@ -37,6 +37,8 @@ export interface RawRequest {
   readonly expiresSeconds?: number
   /** Replaces the server's access key, for instance by that of another account. */
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string }
+  /** Whose connections it goes over; default: those of all. */
+  readonly agent?: http.Agent
 }
 
 export interface RawResponse {
@@ -52,7 +54,7 @@ export interface RawResponse {
 export async function signedRequest(request: RawRequest): Promise<RawResponse> {
   const { path, headers } = signRequest(request)
   const body = request.body === undefined ? undefined : Buffer.from(request.body as Uint8Array)
-  return sendRequest({ server: request.server, method: request.method ?? 'GET', path, headers: { ...headers, ...request.unsignedHeaders }, body })
+  return sendRequest({ server: request.server, method: request.method ?? 'GET', path, headers: { ...headers, ...request.unsignedHeaders }, body, ...request.agent === undefined ? {} : { agent: request.agent } })
 }
 
 /** The path and headers that `signedRequest` sends, to be changed before they are. */
@@ -81,16 +83,17 @@ function wireHeaders(headers: Readonly<Record<string, string | number>>, host: s
 
 /** Sends a request as it is given. An answer that comes before the body is sent counts. */
 export function sendRequest(request: {
-  server: Endpoint; method: string; path: string; headers: Readonly<Record<string, string>>; body?: Uint8Array | undefined
+  server: Endpoint; method: string; path: string; headers: Readonly<Record<string, string>>; body?: Uint8Array | undefined; agent?: http.Agent
 }): Promise<RawResponse> {
   const { hostname, port } = new URL(request.server.url)
   return new Promise((resolve, reject) => {
-    const outgoing = http.request({ hostname, port, method: request.method, path: request.path, headers: headerList(request), setHost: false, agent }, (incoming) => {
+    const outgoing = http.request({ hostname, port, method: request.method, path: request.path, headers: headerList(request), setHost: false, agent: request.agent ?? agent }, (incoming) => {
       const chunks: Buffer[] = []
       incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
       incoming.on('error', reject)
       incoming.on('end', () => {
         const body = Buffer.concat(chunks)
+        count(incoming.headers['x-amz-id-2'])
         resolve({ status: incoming.statusCode ?? 0, headers: joinHeaders(incoming.rawHeaders), body, text: body.toString('utf8') })
       })
     })
@@ -107,7 +110,17 @@ function headerList({ method, headers, body }: { method: string; headers: Readon
   return body === undefined && !['GET', 'HEAD', 'DELETE'].includes(method) && headers['transfer-encoding'] === undefined ? [...list, 'content-length', '0'] : list
 }
 
-const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
+/** HOLDFAST_TEST_SPREAD=1: a connection for each request, so that all server processes which share a port get some of them. */
+export const keepAlive = process.env['HOLDFAST_TEST_SPREAD'] !== '1'
+const agent = new http.Agent({ keepAlive, maxSockets: 64 })
+
+/** How many answers each server process gave; x-amz-id-2 names the process. */
+export const answersBy = new Map<string, number>()
+
+function count(process: string | readonly string[] | undefined): void {
+  const name = String(process)
+  answersBy.set(name, (answersBy.get(name) ?? 0) + 1)
+}
 
 function joinHeaders(raw: readonly string[]): Record<string, string> {
   const headers: Record<string, string> = {}

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { CreateBucketCommand, PutBucketVersioningCommand, S3Client, S3ServiceException, type S3ClientConfig } from '@aws-sdk/client-s3'
-import { signedRequest, xmlText, type Endpoint, type RawRequest, type RawResponse } from './raw.ts'
+import { keepAlive, signedRequest, xmlText, type Endpoint, type RawRequest, type RawResponse } from './raw.ts'
 
 /** The SDK with its default settings (checksum trailers on) against a server; no retries, so that each answer is seen. */
 export function s3Client(server: Endpoint, config: S3ClientConfig = {}): S3Client {
   return new S3Client({
     endpoint: server.url, region: server.region ?? 'us-east-1', forcePathStyle: true, maxAttempts: 1,
-    credentials: { accessKeyId: server.accessKeyId, secretAccessKey: server.secretAccessKey }, ...config,
+    credentials: { accessKeyId: server.accessKeyId, secretAccessKey: server.secretAccessKey },
+    requestHandler: { httpAgent: { keepAlive } }, ...config,
   })
 }
 

@@ -72,7 +72,7 @@ export async function startServer({ env = {}, dataDir: given, checkout = root, w
   const dataDir = given ?? await mkdtemp(path.join(tmpdir(), 'holdfast-test-'))
   const accessKeyId = env['HOLDFAST_ROOT_ACCESS_KEY'] ?? `TEST${randomBytes(8).toString('hex').toUpperCase()}`
   const secretAccessKey = env['HOLDFAST_ROOT_SECRET_KEY'] ?? randomBytes(20).toString('hex')
-  const defaults = { HOLDFAST_DATA_DIR: dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', HOLDFAST_ROOT_ACCESS_KEY: accessKeyId, HOLDFAST_ROOT_SECRET_KEY: secretAccessKey, HOLDFAST_LOG_LEVEL: 'info' }
+  const defaults = { HOLDFAST_DATA_DIR: dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', HOLDFAST_ROOT_ACCESS_KEY: accessKeyId, HOLDFAST_ROOT_SECRET_KEY: secretAccessKey, HOLDFAST_PROCESSES: '1', HOLDFAST_LOG_LEVEL: 'info' }
   const chunks: string[] = []
   const command = [...wrapper, process.execPath, path.join(checkout, 'src', 'main.ts')]
   let running = await launch(command, { ...defaults, ...env }, chunks)

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openKeyFolder, type KeyFolder } from '../../src/admin/keys.ts'
 import { createLifecycle, Stopped } from '../../src/admin/lifecycle.ts'
-import { decideRoot, withoutOldRootKeys } from '../../src/admin/root-account.ts'
+import { decideRoot, rootKeysOf, withoutOldRootKeys } from '../../src/admin/root-account.ts'
 import type { AccessKey, BootstrapAccount } from '../../src/metadata/store.ts'
 
 let folder: string
@@ -74,7 +74,7 @@ describe('the root account', () => {
       accessKeyId: id, secretAccessKey: 's', enabled: true, account: account({ id: accountId }), user: user === null ? null : { name: user, path: '/', policies: [] },
     })
     const rows = [stored('ENVKEY', '111122223333', null), stored('OLDKEY', '111122223333', null), stored('USERKEY', '111122223333', 'u'), stored('OTHERKEY', '444455556666', null)]
-    const find = withoutOldRootKeys(root, async (id) => rows.find((row) => row.accessKeyId === id) ?? null)
+    const find = withoutOldRootKeys(rootKeysOf(root), async (id) => rows.find((row) => row.accessKeyId === id) ?? null)
     const found = await Promise.all(['ENVKEY', 'OLDKEY', 'USERKEY', 'OTHERKEY', 'NOKEY'].map(find))
     expect(found.map((key) => key?.accessKeyId ?? null)).toEqual(['ENVKEY', null, 'USERKEY', 'OTHERKEY', null])
   })

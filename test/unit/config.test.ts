@@ -107,8 +107,9 @@ describe('problems', () => {
     expect(problemsOf({ HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0' })).toEqual([])
   })
 
-  test('more processes than this version runs', () => {
-    expect(problemsOf({ HOLDFAST_PROCESSES: '4' })[0]).toContain('runs one server process')
+  test('no process, and more than anybody needs', () => {
+    expect(problemsOf({ HOLDFAST_PROCESSES: '0' })[0]).toContain('allowed: 1 to ')
+    expect(problemsOf({ HOLDFAST_PROCESSES: '65' })[0]).toContain('allowed: 1 to ')
   })
 
   test.each(['ftp://host', 'http://host/path', 'host', 'https://user:pw@host'])('the public URL %s', (url) => {

@@ -102,3 +102,17 @@ describe('released bytes', () => {
     expect((await store.drives()).map(({ uuid }) => uuid)).toEqual(['uuid-1', 'uuid-2'])
   })
 })
+
+test('one process at a time sweeps; who loses its connection is told, and another one may', async () => {
+  const other = await postgres.openStore()
+  const seen: boolean[] = []
+  await store.sweeping(async (lost) => {
+    expect(await other.sweeping(async () => 'too')).toBeNull()
+    seen.push(lost())
+    await postgres.query(`SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7237113004 - (7237113004::bigint / 4294967296) * 4294967296`)
+    await expect.poll(lost).toBe(true)
+    expect(await other.sweeping(async () => 'now')).toBe('now')
+  })
+  expect(seen).toEqual([false])
+  expect(await store.sweeping(async () => 'again')).toBe('again')
+})

@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import type { SweepStore } from '../../src/metadata/store.ts'
-import { encodeFooter } from '../../src/storage/backend.ts'
+import { encodeFooter, encodeSegmentHeader, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
-import type { Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
+import type { Others, Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
 import type { Room } from './blobs-room.ts'
 
@@ -19,6 +19,7 @@ function memoryStore() {
   const drives: { id: number; uuid: string; createdAt: number }[] = []
   let nextId = 1
   const store: SweepStore = {
+    sweeping: (work) => work(() => false),
     released: async (_olderThanMs, limit) => released.slice(0, limit),
     async forgetReleased(ids) {
       for (const id of ids) released.splice(released.findIndex((entry) => entry.id === id), 1)
@@ -213,5 +214,47 @@ test('it stops when the drive is missing or foreign, or the database younger or 
   await rm(marker)
   expect((await sweeper().runOnce()).stopped).toContain('missing')
   expect((await readAll(room.blobs, [gone.extent])).equals(gone.bytes)).toBe(true)
+  expect(memory.waiting()).toBe(1)
+})
+
+/** Another process on the same drive, with its own segments: a token of somebody who lives, and what it says that it holds. */
+async function besides(): Promise<{ held: Holdings; others: Others; forgotten: string[] }> {
+  const writer = `elsewhere.${process.pid}.0.ab`
+  const name = '000000000001aabbccddee'
+  const bytes = Buffer.alloc(segmentHeaderBytes)
+  encodeSegmentHeader(bytes, { createdAt: 1, writer })
+  await writeFile(join(room.root, 'segments', name), bytes)
+  await writeFile(join(room.root, 'segments', `${name}.notes`), JSON.stringify({ dead: { ['ab'.repeat(16)]: 1000 } }))
+  const held: Holdings = { writers: new Set([writer]), segments: new Set([name]), pinned: new Set() }
+  const forgotten: string[] = []
+  return { held, forgotten, others: { holdings: async () => [held], forgetSegment: (path) => void forgotten.push(path) } }
+}
+
+test('a segment of another process stays while that appends to it or does not say, and goes when it is done with it', async () => {
+  const { held, others, forgotten } = await besides()
+  const [name = ''] = held.segments
+  await sweeper().runOnce()
+  await sweeper({ others }).runOnce()
+  expect(await segments()).toContain(name)
+  const done = { ...others, holdings: async () => [{ ...held, segments: new Set<string>() }] }
+  expect((await sweeper({ others: done }).runOnce()).segmentsRemoved).toBe(1)
+  expect(await segments()).not.toContain(name)
+  expect(forgotten).toEqual([join(room.root, 'segments', name)])
+})
+
+test('what a reader of another process has yet to open stays, and everything does while that process does not answer', async () => {
+  const { extent, bytes } = await store(50_000)
+  memory.release(extent)
+  const { held, others } = await besides()
+  await sweeper({ others: { ...others, holdings: async () => [{ ...held, pinned: new Set([extent.blob]) }] } }).runOnce()
+  await expect(sweeper({ others: { ...others, holdings: () => Promise.reject(new Error('no answer')) } }).runOnce()).rejects.toThrow('no answer')
+  expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
+  expect((await sweeper({ others }).runOnce()).releasedFiles).toBe(1)
+})
+
+test('nothing is removed while another process sweeps', async () => {
+  const { extent } = await store(50_000)
+  memory.release(extent)
+  expect((await sweeper({ store: { ...memory.store, sweeping: async () => null } }).runOnce()).stopped).toContain('another process')
   expect(memory.waiting()).toBe(1)
 })

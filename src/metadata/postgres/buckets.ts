@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import type { Bucket, VersioningStatus } from '../../domain/model.ts'
 import type { BucketStore } from '../store.ts'
-import type { BriefCache } from './cache.ts'
+import { countChange, type BriefCache } from './cache.ts'
 import type { Line } from './connect.ts'
 import { lockStatement, bucketLock } from './locks.ts'
 import { afterPrefix } from './listing-bounds.ts'
@@ -17,52 +17,35 @@ export interface BucketParts {
   readonly now: () => number
 }
 
-/** Other processes drop what they remember of `bucket/NAME` or `key/ID` when they hear of it. */
-export const changesChannel = 'holdfast_changes'
 const bucketColumns = 'id, name, account_id, region, versioning, created_at'
 
 export function openBuckets({ reads, line, pool, cache, now }: BucketParts): BucketStore {
-  const changed = async (client: pg.PoolClient, name: string): Promise<void> => {
-    await client.query('SELECT pg_notify($1, $2)', [changesChannel, `bucket/${name}`])
+  /** A change of buckets. Also when its outcome is not known, nothing from before it is remembered, nor what a look-up that runs just now will bring. */
+  async function changing<Result>(work: (client: pg.PoolClient) => Promise<Result>): Promise<Result> {
+    try {
+      return await inTransaction(pool, work)
+    } finally {
+      cache.clear()
+    }
   }
+
   return {
     bucket: (name) => cache.get(name, async () => {
       const [row] = await reads.query({ name: 'bucket', text: `SELECT ${bucketColumns} FROM buckets WHERE name = $1`, values: [name] })
       return row === undefined ? null : bucketOf(row)
     }),
 
-    createBucket: (bucket) => inTransaction(pool, async (client) => {
-      const { rows: [made] } = await client.query<WireRow & string[]>({
-        text: `INSERT INTO buckets (name, account_id, region, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING RETURNING ${bucketColumns}`,
-        values: [bucket.name, bucket.accountId, bucket.region, now()], rowMode: 'array',
-      })
-      if (made === undefined) {
-        const { rows: [other] } = await client.query<{ owner: string }>('SELECT account_id AS owner FROM buckets WHERE name = $1', [bucket.name])
-        return { ok: false, owner: other?.owner ?? '' }
-      }
-      const created = bucketOf(made)
-      if (bucket.tags !== undefined && bucket.tags.length > 0) {
-        const tags = JSON.stringify(bucket.tags)
-        await client.query(`INSERT INTO bucket_settings (bucket_id, kind, document, compiled) VALUES ($1, 'tagging', $2, $3)`, [created.id, tags, tags])
-      }
-      return { ok: true, bucket: created }
-    }),
+    createBucket: (bucket) => changing((client) => insertBucket(client, bucket, now())),
 
-    deleteBucket: async (bucketId) => {
-      const result = await inTransaction(pool, async (client) => {
-        const name = await lockBucket(client, bucketId)
-        if (name === null) return { ok: false, code: 'NoSuchBucket' } as const
-        if (await isInUse(client, bucketId)) return { ok: false, code: 'BucketNotEmpty' } as const
-        await client.query('DELETE FROM uploads WHERE bucket_id = $1', [bucketId])
-        await client.query('DELETE FROM bucket_usage WHERE bucket_id = $1', [bucketId])
-        await client.query('DELETE FROM buckets WHERE id = $1', [bucketId])
-        await changed(client, name)
-        return { ok: true, name } as const
-      })
-      if (!result.ok) return result
-      cache.drop(result.name)
+    deleteBucket: (bucketId) => changing(async (client) => {
+      if (!(await lockBucket(client, bucketId))) return { ok: false, code: 'NoSuchBucket' }
+      if (await isInUse(client, bucketId)) return { ok: false, code: 'BucketNotEmpty' }
+      await client.query('DELETE FROM uploads WHERE bucket_id = $1', [bucketId])
+      await client.query('DELETE FROM bucket_usage WHERE bucket_id = $1', [bucketId])
+      await client.query('DELETE FROM buckets WHERE id = $1', [bucketId])
+      await countChange(client)
       return { ok: true }
-    },
+    }),
 
     listBuckets: async (accountId, page) => {
       const rows = await line.query({
@@ -75,17 +58,12 @@ export function openBuckets({ reads, line, pool, cache, now }: BucketParts): Buc
       return { buckets: rows.slice(0, page.limit).map(bucketOf), truncated: rows.length > page.limit }
     },
 
-    setVersioning: async (bucketId, status) => {
-      const name = await inTransaction(pool, async (client) => {
-        const found = await lockBucket(client, bucketId)
-        if (found === null) return null
-        await client.query('UPDATE buckets SET versioning = $2 WHERE id = $1', [bucketId, status])
-        await changed(client, found)
-        return found
-      })
-      if (name !== null) cache.drop(name)
-      return name !== null
-    },
+    setVersioning: (bucketId, status) => changing(async (client) => {
+      if (!(await lockBucket(client, bucketId))) return false
+      await client.query('UPDATE buckets SET versioning = $2 WHERE id = $1', [bucketId, status])
+      await countChange(client)
+      return true
+    }),
 
     setting: async (bucketId, kind) => {
       const [row] = await line.query({ name: 'setting', text: 'SELECT document, compiled FROM bucket_settings WHERE bucket_id = $1 AND kind = $2', values: [bucketId, kind] })
@@ -114,12 +92,32 @@ export function openBuckets({ reads, line, pool, cache, now }: BucketParts): Buc
   }
 }
 
-/** The bucket's name, null when it is gone. No write into the bucket is under way once both locks are held. */
-async function lockBucket(client: pg.PoolClient, bucketId: number): Promise<string | null> {
+type NewBucket = Parameters<BucketStore['createBucket']>[0]
+
+async function insertBucket(client: pg.PoolClient, bucket: NewBucket, now: number): ReturnType<BucketStore['createBucket']> {
+  const { rows: [made] } = await client.query<WireRow & string[]>({
+    text: `INSERT INTO buckets (name, account_id, region, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING RETURNING ${bucketColumns}`,
+    values: [bucket.name, bucket.accountId, bucket.region, now], rowMode: 'array',
+  })
+  if (made === undefined) {
+    const { rows: [other] } = await client.query<{ owner: string }>('SELECT account_id AS owner FROM buckets WHERE name = $1', [bucket.name])
+    return { ok: false, owner: other?.owner ?? '' }
+  }
+  const created = bucketOf(made)
+  if (bucket.tags !== undefined && bucket.tags.length > 0) {
+    const tags = JSON.stringify(bucket.tags)
+    await client.query(`INSERT INTO bucket_settings (bucket_id, kind, document, compiled) VALUES ($1, 'tagging', $2, $3)`, [created.id, tags, tags])
+  }
+  await countChange(client)
+  return { ok: true, bucket: created }
+}
+
+/** Whether the bucket is still there. No write into the bucket is under way once both locks are held. */
+async function lockBucket(client: pg.PoolClient, bucketId: number): Promise<boolean> {
   const { text, values } = lockStatement({ exclusive: new Set([bucketLock(bucketId)]), shared: new Set() })
   await client.query(text, [...values])
-  const { rows: [row] } = await client.query<{ name: string }>('SELECT name FROM buckets WHERE id = $1 FOR UPDATE', [bucketId])
-  return row?.name ?? null
+  const { rowCount } = await client.query('SELECT FROM buckets WHERE id = $1 FOR UPDATE', [bucketId])
+  return rowCount === 1
 }
 
 async function isInUse(client: pg.PoolClient, bucketId: number): Promise<boolean> {

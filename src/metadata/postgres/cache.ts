@@ -1,12 +1,13 @@
 import { LRUCache } from 'lru-cache'
+import type pg from 'pg'
+import type { Line } from './connect.ts'
 
 /**
- * Settings and credentials for a moment: a lost broadcast is healed by the short life. What is not there is never remembered,
- * so that a bucket or key made in another process is seen at once.
+ * Buckets and credentials for a moment: no longer, so that what somebody changes in the database by hand is seen too. What is not
+ * there is never remembered.
  */
 export interface BriefCache<Value extends object> {
   get(key: string, load: () => Promise<Value | null>): Promise<Value | null>
-  drop(key: string): void
   clear(): void
 }
 
@@ -19,7 +20,7 @@ export function briefCache<Value extends object>(): BriefCache<Value> {
     get: (key, load) => {
       const known = entries.get(key)
       if (known !== undefined) return known
-      // The promise is kept, so that many who ask at once cause one query; and dropping it in between drops what it will bring.
+      // The promise is kept, so that many who ask at once cause one query; and clearing in between forgets what it will bring.
       const loading = load()
       entries.set(key, loading)
       const forget = () => {
@@ -28,7 +29,35 @@ export function briefCache<Value extends object>(): BriefCache<Value> {
       loading.then((value) => { if (value === null) forget() }, forget)
       return loading
     },
-    drop: (key) => { entries.delete(key) },
     clear: () => entries.clear(),
   }
+}
+
+/** The last statement of a transaction that changes what is remembered: the row is locked until its COMMIT, and everybody changes it. */
+export async function countChange(client: pg.PoolClient): Promise<void> {
+  await client.query('UPDATE settings_version SET version = version + 1')
+}
+
+/**
+ * The proof that what is remembered is current, wherever it is changed: one row counts the changes, each in the transaction that
+ * makes it. Who has read the row after a change was answered sees it counted; and as `forget` was called then, whatever is
+ * remembered from then on was read from the database after that change. Those who ask in one turn of the event loop share one look.
+ */
+export function catchingUp(line: Line, forget: () => void): () => Promise<void> {
+  let known: string | null = null
+  let next: Promise<void> | null = null
+
+  async function look(): Promise<void> {
+    const [row] = await line.query({ name: 'settings_version', text: 'SELECT version FROM settings_version', values: [] })
+    const version = row?.[0] ?? null
+    if (version !== null && version === known) return
+    known = version
+    forget()
+  }
+  return () => (next ??= new Promise((resolve, reject) => {
+    setImmediate(() => {
+      next = null
+      look().then(resolve, reject)
+    })
+  }))
 }

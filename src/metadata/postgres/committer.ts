@@ -26,6 +26,7 @@ export interface CommitterOptions {
   readonly now: () => number
   /** How long a command waits for a database that is away. */
   readonly waitMs: number
+  readonly lazy?: boolean
 }
 
 /** Beyond this size a larger group saves nothing, and the first command waits for the last. */
@@ -170,7 +171,7 @@ async function runTransaction(client: pg.Client, commands: readonly Command[], t
   const [, ...answers] = await roundTrip(client, [begin, ...reads.map(({ statement }) => statement), sequenceStatement(needs.sequence)])
   const state = emptyState(needs, now)
   for (const [index, read] of reads.entries()) read.fill(state, answers[index]?.rows as WireRow[])
-  const [id, sequence] = answers[reads.length]?.rows[0] as WireRow
+  const [id, sequence] = (answers[reads.length]?.rows[0] ?? []) as WireRow
   if (sequence) state.sequence.push(...sequence.split(',').map(Number))
   transaction.outcomes = commands.map((command) => planned(state, command))
   const writes = groupWrites(state, shard)

@@ -33,6 +33,8 @@ export interface LineOptions {
   readonly log: (message: string) => void
   /** How long callers wait for a database that went away; afterwards they are refused at once until it is back. */
   readonly waitMs: number
+  /** Connects when it is first needed. */
+  readonly lazy?: boolean
   /** Called with each new connection, before anybody else uses it. */
   readonly onConnect?: (client: pg.Client) => Promise<void>
 }
@@ -96,7 +98,7 @@ export function openLine(options: LineOptions): Line {
       attempt = null
     })()
   }
-  connectSoon()
+  if (options.lazy !== true) connectSoon()
 
   const drop = (client: pg.Client): void => {
     if (live !== client) return
@@ -109,6 +111,7 @@ export function openLine(options: LineOptions): Line {
   const client = (): Promise<pg.Client> => {
     if (live !== null) return Promise.resolve(live)
     if (closing.signal.aborted) return Promise.reject(unavailable())
+    if (attempt === null) awaySince = performance.now()
     connectSoon()
     return new Promise((resolve, reject) => {
       const give = (found: pg.Client) => {

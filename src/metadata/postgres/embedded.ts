@@ -33,7 +33,11 @@ export interface EmbeddedOptions {
   /** The data folder; the caller holds its lock. The cluster is `<dataDir>/postgres`. */
   readonly dataDir: string
   readonly log: (message: string) => void
+  /** Default: plenty for one server process. */
+  readonly connectionsMax?: number
 }
+
+const connectionsMaxDefault = 40
 
 const user = 'holdfast'
 const database = 'holdfast'
@@ -48,7 +52,7 @@ const logBytesMax = 16 * 1024 ** 2
  * Starts the private PostgreSQL on a Unix socket that only this user may reach, makes its cluster first when there is none,
  * and recovers from whatever the last run left behind. Resolves when it accepts connections.
  */
-export async function startEmbedded({ dataDir, log }: EmbeddedOptions): Promise<EmbeddedPostgres> {
+export async function startEmbedded({ dataDir, log, connectionsMax = connectionsMaxDefault }: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const folder = resolve(dataDir)
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const cluster = join(folder, 'postgres')
@@ -57,7 +61,7 @@ export async function startEmbedded({ dataDir, log }: EmbeddedOptions): Promise<
   const socket = await socketFolder(folder)
   try {
     await clearLeftovers(cluster, socket.path)
-    await writeFile(join(cluster, 'postgresql.conf'), embeddedSettings)
+    await writeFile(join(cluster, 'postgresql.conf'), embeddedSettings(connectionsMax))
     return await run(program, cluster, socket, log)
   } catch (error) {
     await socket.remove()

@@ -1,8 +1,7 @@
 import type pg from 'pg'
 import type { Account, PolicyDocument } from '../../domain/model.ts'
 import type { AccessKey, BootstrapAccount, IdentityStore } from '../store.ts'
-import { changesChannel } from './buckets.ts'
-import type { BriefCache } from './cache.ts'
+import { countChange, type BriefCache } from './cache.ts'
 import type { Line } from './connect.ts'
 import type { WireRow } from './rows.ts'
 import { openSecret, sealSecret } from './secrets.ts'
@@ -43,7 +42,7 @@ export function openIdentity(parts: IdentityParts): IdentityStore {
       await inTransaction(pool, async (client) => {
         await client.query('SELECT pg_advisory_xact_lock($1)', [bootstrapLock])
         for (const account of bootstrap.accounts) await applyAccount(client, account, parts)
-        await client.query('SELECT pg_notify($1, $2)', [changesChannel, 'all'])
+        await countChange(client)
       })
       cache.clear()
     },

@@ -57,6 +57,12 @@ export const bucketSettings = pgTable('bucket_settings', {
   compiled: jsonb(),
 }, (table) => [primaryKey({ columns: [table.bucketId, table.kind] })])
 
+/** One row: counts the changes of buckets and access keys, so that whoever remembers some can ask whether they are still as they were. */
+export const settingsVersion = pgTable('settings_version', {
+  only: boolean().primaryKey().default(true),
+  version: bigint({ mode: 'number' }).notNull(),
+})
+
 /** Sharded by writer, so that no two writers wait for one row. Sums are the answer. */
 export const bucketUsage = pgTable('bucket_usage', {
   bucketId: integer('bucket_id').notNull(),

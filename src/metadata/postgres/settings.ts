@@ -2,7 +2,7 @@
  * The embedded PostgreSQL's settings, written at each start; an operator's ALTER SYSTEM wins over them.
  * Sized for one small machine: all processes together stay below 150 MB when idle.
  */
-export const embeddedSettings = `# Written by Holdfast at each start. Use ALTER SYSTEM to change a setting.
+export const embeddedSettings = (connectionsMax: number): string => `# Written by Holdfast at each start. Use ALTER SYSTEM to change a setting.
 # Durability: an answered request survives the loss of power.
 fsync = on
 synchronous_commit = on
@@ -20,7 +20,7 @@ shared_buffers = 64MB
 huge_pages = off
 work_mem = 4MB
 maintenance_work_mem = 32MB
-max_connections = 40
+max_connections = ${connectionsMax}
 # A group of writes takes one advisory lock for each of its keys.
 max_locks_per_transaction = 1024
 max_prepared_transactions = 0

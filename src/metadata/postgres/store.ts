@@ -1,8 +1,8 @@
 import pg from 'pg'
 import type { Bucket } from '../../domain/model.ts'
 import type { AccessKey, MetadataStore, ObjectStore } from '../store.ts'
-import { changesChannel, openBuckets } from './buckets.ts'
-import { briefCache } from './cache.ts'
+import { openBuckets } from './buckets.ts'
+import { briefCache, catchingUp } from './cache.ts'
 import { openCommitter } from './committer.ts'
 import { openLine, type Line } from './connect.ts'
 import { openIdentity } from './identity.ts'
@@ -18,6 +18,12 @@ export interface PostgresStoreOptions {
   readonly masterKey: Buffer
   readonly log: (message: string) => void
   readonly now: () => number
+  /** Other processes change the same database: what is remembered has to be proven current. */
+  readonly shared: boolean
+  /** Connections are made when they are first needed: for a process that sweeps and supervises. */
+  readonly lazy?: boolean
+  /** The schema was brought up to date and the server looked at by the process that started this one. */
+  readonly prepared?: boolean
   /** How long a call waits for a database that is away before it is refused. Default 5000. */
   readonly waitMs?: number
 }
@@ -36,13 +42,12 @@ const readSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan 
  * heal themselves from then on.
  */
 export async function openPostgresStore(options: PostgresStoreOptions): Promise<MetadataStore> {
-  const { connection, masterKey, log, now } = options
+  const { connection, masterKey, log, now, lazy = false } = options
   const waitMs = options.waitMs ?? waitMsDefault
   if (masterKey.length !== 32) throw new Error('The master key must have 32 bytes.')
-  await migrateSchema(connection)
+  if (options.prepared !== true) await migrateSchema(connection)
 
-  const line = (setup: string, onConnect?: (client: pg.Client) => Promise<void>): Line =>
-    openLine({ connection, setup, log, waitMs, ...(onConnect === undefined ? {} : { onConnect }) })
+  const line = (setup: string): Line => openLine({ connection, setup, log, waitMs, lazy })
   const reads = line(readSetup)
   const listings = Array.from({ length: listingLines }, () => line(readSetup))
   let turn = 0
@@ -51,13 +56,16 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   pool.on('error', (error) => log(`database connection lost: ${error.message}`))
   const buckets = briefCache<Bucket>()
   const keys = briefCache<AccessKey>()
-  const changes = line('SET jit = off', (client) => listen(client, buckets, keys))
-  await warnOfUnsafeServer(reads, log)
-  const committer = openCommitter({ connection, log, now, waitMs })
+  const catchUp = catchingUp(reads, () => {
+    buckets.clear()
+    keys.clear()
+  })
+  if (options.prepared !== true) await warnOfUnsafeServer(reads, log)
+  const committer = openCommitter({ connection, log, now, waitMs, lazy })
 
   const close = async (): Promise<void> => {
     await committer.close()
-    await Promise.all([reads, changes, ...listings].map((each) => each.close()))
+    await Promise.all([reads, ...listings].map((each) => each.close()))
     await pool.end()
   }
   let closed: Promise<void> | null = null
@@ -71,6 +79,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...openIdentity({ reads, pool, cache: keys, masterKey, now }),
     ...openMultipart(reads, nextListing, now),
     ...openSweep(nextListing(), pool, now),
+    catchUp: () => (options.shared ? catchUp() : null),
     ping: async () => {
       await reads.query({ name: 'ping', text: 'SELECT 1', values: [] })
     },
@@ -84,16 +93,4 @@ async function warnOfUnsafeServer(line: Line, log: (message: string) => void): P
     name: 'unsafe', text: `SELECT name FROM pg_settings WHERE name = ANY ($1::text[]) AND setting = 'off'`, values: ['{fsync,full_page_writes}'],
   })
   for (const [name] of rows) log(`PostgreSQL runs with ${name} = off: a loss of power can destroy the database and every object with it`)
-}
-
-/** Whatever was missed while the connection was away is made up for by forgetting everything. */
-async function listen(client: pg.Client, buckets: ReturnType<typeof briefCache<Bucket>>, keys: ReturnType<typeof briefCache<AccessKey>>): Promise<void> {
-  client.on('notification', ({ payload = '' }) => {
-    if (payload.startsWith('bucket/')) buckets.drop(payload.slice('bucket/'.length))
-    else if (payload.startsWith('key/')) keys.drop(payload.slice('key/'.length))
-    else keys.clear()
-  })
-  await client.query(`LISTEN ${changesChannel}`)
-  buckets.clear()
-  keys.clear()
 }

@@ -2,18 +2,38 @@ import type pg from 'pg'
 import type { Extent } from '../../domain/model.ts'
 import type { SweepStore } from '../store.ts'
 import { numberArray, textArray } from './arrays.ts'
-import type { Line } from './connect.ts'
+import { clientError, type Line } from './connect.ts'
 import { inTransaction } from './transaction.ts'
 
 type Place = Extent['place']
 
 /** Any constant: releases are settled by one process at a time. */
 const sweepLock = 7_237_113_003
+/** Any constant: one process at a time sweeps, for as long as its session holds this. */
+const sweeperLock = 7_237_113_004
 /** How long a completed upload remembers its answer for a repeated call. */
 const completedUploadMs = 7 * 24 * 3600 * 1000
 
 export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepStore {
   return {
+    sweeping: async (work) => {
+      const client = await pool.connect().catch((error: unknown) => Promise.reject(clientError(error)))
+      let lost = false
+      const onLoss = (): void => {
+        lost = true
+      }
+      client.on('error', onLoss)
+      client.on('end', onLoss)
+      try {
+        const { rows: [row] } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [sweeperLock])
+        return row?.taken === true ? await work(() => lost) : null
+      } finally {
+        client.off('end', onLoss)
+        // The session ends, and the lock with it. Whoever listens last hears an error that the end may bring.
+        client.release(true)
+      }
+    },
+
     released: (olderThanMs, limit) => inTransaction(pool, async (client) => {
       await client.query('SELECT pg_advisory_xact_lock($1)', [sweepLock])
       await client.query(`DELETE FROM uploads WHERE state = 'completed' AND completed_at < $1`, [now() - completedUploadMs])

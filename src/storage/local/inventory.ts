@@ -49,11 +49,23 @@ export async function listSegments(drive: Drive): Promise<SegmentFile[]> {
   return segments
 }
 
-/** Whether nobody appends to the segment any more. A segment of a process that cannot be asked counts as in use until it is full. */
-export function isSealed(segment: SegmentFile, active: ReadonlySet<string>, segmentBytes: number): boolean {
-  if (active.has(segment.name)) return false
-  if (segment.writer === null) return false
-  return segment.writer === processToken || isDeadProcess(segment.writer) || segment.bytes >= segmentBytes
+/** What processes hold of the drives at the moment of asking. */
+export interface Holdings {
+  /** Tokens of the processes that answered. */
+  readonly writers: ReadonlySet<string>
+  /** Names of the segments that they append to. */
+  readonly segments: ReadonlySet<string>
+  /** Blobs that their open readers have yet to open. */
+  readonly pinned: ReadonlySet<string>
+}
+
+/**
+ * Whether nobody appends to the segment any more. `held` was asked after the segment was seen: a process that does not append to a
+ * segment of its own then never will again. A segment of a process that cannot be asked counts as in use until it is full.
+ */
+export function isSealed(segment: SegmentFile, held: Holdings, segmentBytes: number): boolean {
+  if (segment.writer === null || held.segments.has(segment.name)) return false
+  return held.writers.has(segment.writer) || isDeadProcess(segment.writer) || segment.bytes >= segmentBytes
 }
 
 export async function readNotes(segment: SegmentFile): Promise<SegmentNotes> {
