@@ -125,7 +125,8 @@ export interface VersionIdentity {
   readonly versionId: string
   readonly isLatest: boolean
   readonly lastModified: number
-  readonly ownerAccountId: string
+  /** Null: the bucket's owner. */
+  readonly ownerAccountId: string | null
 }
 
 export interface ObjectVersion extends VersionIdentity, VersionContent {
@@ -151,7 +152,6 @@ export interface ListedVersion {
   readonly storageClass: 'STANDARD'
   readonly checksumAlgorithm: ChecksumAlgorithm | null
   readonly checksumType: ChecksumType | null
-  readonly ownerAccountId: string
 }
 
 export interface MultipartUpload {

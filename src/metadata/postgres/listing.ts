@@ -41,8 +41,7 @@ export function openListing(nextLine: () => Line): Listing {
 }
 
 const columns = (table: string): string => listedColumns.map((column) => `${table}.${column}`).join(', ')
-const inRange = (table: string): string =>
-  `${table}.bucket_id = $1 AND ${table}.key >= $2 AND ${table}.key < $3${table === 'o' ? ' AND NOT o.delete_marker' : ''}`
+const inRange = (table: string): string => `${table}.bucket_id = $1 AND ${table}.key >= $2 AND ${table}.key < $3`
 
 /** Above every key: a key has 1,024 bytes at most, which is 256 of the last code point. One statement then serves every range. */
 const aboveAll = '\u{10ffff}'.repeat(257)
@@ -54,7 +53,7 @@ const either = (row: WireRow): ListedVersion => listedVersion(row, 0, row[listed
 /** Each table gives as many rows as the page needs, in the order of its index; of these, the first ones in common order. */
 const versionsText = `SELECT * FROM (
     (SELECT ${columns('c')}, true FROM objects c WHERE ${inRange('c')} ORDER BY c.key LIMIT $4)
-    UNION ALL (SELECT ${columns('n')}, false FROM noncurrent_versions n WHERE ${inRange('n')} ORDER BY n.key, n.seq DESC LIMIT $4)
+    UNION ALL (SELECT ${columns('n')}, n.noncurrent_seq IS NULL FROM noncurrent_versions n WHERE ${inRange('n')} ORDER BY n.key, n.seq DESC LIMIT $4)
   ) v ORDER BY key, seq DESC LIMIT $4`
 
 /**
@@ -66,7 +65,7 @@ function skipObjects(line: Line, bucketId: number, page: ListPage): Source<Liste
   if (page.delimiter === '' || afterDelimiter === null) return null
   const prefixChars = Array.from(page.prefix).length
   const step = (from: string): string => `SELECT ${columns('o')}, position($4::text in substr(o.key, $5::integer + 1)) AS found
-    FROM objects o WHERE o.bucket_id = $1 AND o.key >= ${from} AND o.key < $3 AND NOT o.delete_marker ORDER BY o.key LIMIT 1`
+    FROM objects o WHERE o.bucket_id = $1 AND o.key >= ${from} AND o.key < $3 ORDER BY o.key LIMIT 1`
   const text = `WITH RECURSIVE walk AS (
       (SELECT first.*, 1 AS place FROM (${step('$2')}) first)
       UNION ALL
@@ -97,7 +96,7 @@ async function olderVersions(line: Line, bucketId: number, key: string, seq: num
     name: 'list_versions_of_key',
     text: `SELECT * FROM (
         SELECT ${columns('c')}, true FROM objects c WHERE c.bucket_id = $1 AND c.key = $2 AND c.seq < $3
-        UNION ALL (SELECT ${columns('n')}, false FROM noncurrent_versions n WHERE n.bucket_id = $1 AND n.key = $2 AND n.seq < $3 ORDER BY n.seq DESC LIMIT $4)
+        UNION ALL (SELECT ${columns('n')}, n.noncurrent_seq IS NULL FROM noncurrent_versions n WHERE n.bucket_id = $1 AND n.key = $2 AND n.seq < $3 ORDER BY n.seq DESC LIMIT $4)
       ) v ORDER BY seq DESC LIMIT $4`,
     values: [bucketId, key, seq, limit],
   })
@@ -109,8 +108,8 @@ async function seqOf(line: Line, bucketId: number, key: string, versionId: strin
   if (id !== 'null') return id?.seq ?? null
   const [row] = await line.query({
     name: 'null_seq',
-    text: `SELECT seq FROM objects WHERE bucket_id = $1 AND key = $2 AND is_null
-      UNION ALL SELECT seq FROM noncurrent_versions WHERE bucket_id = $1 AND key = $2 AND is_null`,
+    text: `SELECT seq FROM objects WHERE bucket_id = $1 AND key = $2 AND nonce IS NULL
+      UNION ALL SELECT seq FROM noncurrent_versions WHERE bucket_id = $1 AND key = $2 AND nonce IS NULL`,
     values: [bucketId, key],
   })
   return row === undefined ? null : Number(row[0])
