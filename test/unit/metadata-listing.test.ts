@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ListedObject } from '../../src/domain/model.ts'
 import { afterPrefix, compareKeys } from '../../src/metadata/postgres/listing-bounds.ts'
 import type { ListedPage, ListPage, MetadataStore } from '../../src/metadata/store.ts'
 import { contentOf, freshExtent, makeBucket, startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
@@ -68,7 +69,7 @@ describe('listing', () => {
         for (const page of pages) {
           const found = await allPages(async (one) => {
             const listed = await store.listObjects(bucketId, one)
-            return { names: listed.versions.map(({ key }) => key), prefixes: listed.commonPrefixes, truncated: listed.truncated, next: listed.next }
+            return { names: listed.rows.map(({ key }) => key), prefixes: listed.commonPrefixes, truncated: listed.truncated, next: listed.next }
           }, page)
           expect(found).toEqual(naiveEntries(keys.filter((key) => !gone.has(key)), page))
         }
@@ -101,7 +102,7 @@ describe('listing', () => {
     await put(bucketId, 'deleted')
     await put(bucketId, 'z')
     const { listed, read } = await listCounting(bucketId, { prefix: '', delimiter: '/', after: '', limit: 10 })
-    expect(listed.versions.map(({ key }) => key)).toEqual(['deleted', 'z'])
+    expect(listed.rows.map(({ key }) => key)).toEqual(['deleted', 'z'])
     expect(read).toBeLessThan(100)
   })
 
@@ -127,15 +128,15 @@ async function versionPages(bucketId: number, page: { prefix: string; delimiter:
   const found: string[] = []
   for (let marker: { after: string; afterVersionId?: string } = { after: '' }; ;) {
     const listed = await store.listVersions(bucketId, { ...page, ...marker })
-    expect(listed.versions.length + listed.commonPrefixes.length).toBeLessThanOrEqual(page.limit)
-    found.push(...listed.versions.map(({ key, versionId }) => `${key} ${versionId}`), ...listed.commonPrefixes.map((prefix) => `prefix ${prefix}`))
+    expect(listed.rows.length + listed.commonPrefixes.length).toBeLessThanOrEqual(page.limit)
+    found.push(...listed.rows.map(({ key, versionId }) => `${key} ${versionId}`), ...listed.commonPrefixes.map((prefix) => `prefix ${prefix}`))
     if (!listed.truncated) return found
     marker = { after: listed.next, ...(listed.nextVersionId === null ? {} : { afterVersionId: listed.nextVersionId }) }
   }
 }
 
 /** The first page, and how many index entries of `objects` were read for it. */
-async function listCounting(bucketId: number, page: ListPage): Promise<{ listed: ListedPage; read: number }> {
+async function listCounting(bucketId: number, page: ListPage): Promise<{ listed: ListedPage<ListedObject>; read: number }> {
   const before = await entriesRead()
   // A session reports what it read when it ends.
   const reader = await postgres.openStore()

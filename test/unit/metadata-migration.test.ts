@@ -68,8 +68,8 @@ test('rows of the first schema keep their identity, digests, owner, manifest and
   expect(await store.version(bucketId, 'gone')).toMatchObject({ isDeleteMarker: true, isLatest: true, versionId: idOf(5) })
   expect(await store.version(bucketId, 'gone', 'null')).toMatchObject({ isDeleteMarker: true, isLatest: false, seq: 3 })
   const page = { prefix: '', delimiter: '', after: '', limit: 10 }
-  expect((await store.listObjects(bucketId, page)).versions.map(({ key, checksumAlgorithm }) => [key, checksumAlgorithm])).toEqual([['one', 'CRC64NVME'], ['parts', 'SHA256']])
-  const history = async () => (await store.listVersions(bucketId, page)).versions.map(({ key, seq, isLatest, isDeleteMarker }) => [key, seq, isLatest, isDeleteMarker])
+  expect((await store.listObjects(bucketId, page)).rows.map(({ key, checksumAlgorithm }) => [key, checksumAlgorithm])).toEqual([['one', 'CRC64NVME'], ['parts', 'SHA256']])
+  const history = async () => (await store.listVersions(bucketId, page)).rows.map(({ key, seq, isLatest, isDeleteMarker }) => [key, seq, isLatest, isDeleteMarker])
   expect(await history()).toEqual([['gone', 5, true, true], ['gone', 4, false, false], ['gone', 3, false, true], ['one', 1, true, false], ['parts', 2, true, false]])
 
   // The current marker goes: the version below it is current again.

@@ -71,7 +71,7 @@ describe('multipart uploads', () => {
     expect(answers.map((answer) => answer.ok && answer.replay)).toEqual([false, true, true])
     await store.commit({ kind: 'delete', bucketId, key, ownerAccountId: testAccountId, when: {} })
     expect(await complete(bucketId, uploadId, [1])).toEqual({ ...answers[0], replay: true })
-    expect((await store.listVersions(bucketId, { prefix: '', delimiter: '', after: '', limit: 10 })).versions).toHaveLength(2)
+    expect((await store.listVersions(bucketId, { prefix: '', delimiter: '', after: '', limit: 10 })).rows).toHaveLength(2)
     expect(await complete(bucketId, uploadId, [1, 1])).toMatchObject({ ok: false, code: 'NoSuchUpload' })
     expect(await putPart(bucketId, uploadId, 2, [freshExtent()])).toMatchObject({ ok: false, code: 'NoSuchUpload' })
   })

@@ -190,7 +190,7 @@ describe('the database', () => {
         await old.commit({ kind: 'put', bucketId, key, ownerAccountId: testAccountId, when: {}, content: contentOf([freshExtent()]) })
       }
       const listed = await old.listObjects(bucketId, { prefix: '', delimiter: '/', after: '', limit: 10 })
-      expect([listed.versions.map(({ key }) => key), listed.commonPrefixes]).toEqual([['B', 'a'], ['Z/', 'a/']])
+      expect([listed.rows.map(({ key }) => key), listed.commonPrefixes]).toEqual([['B', 'a'], ['Z/', 'a/']])
       await old.close()
     } finally {
       await run('pg_ctl', '-D', data, '-m', 'immediate', 'stop')

@@ -1,5 +1,5 @@
 import type { Extent } from '../../domain/model.ts'
-import { booleanArray, numberArray, textArray } from './arrays.ts'
+import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import type { GroupState, KeyState, NoncurrentRow, PartRow, UploadState } from './group-state.ts'
 import { packedEtag } from './packed.ts'
