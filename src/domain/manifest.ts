@@ -6,6 +6,8 @@ import type { Extent, Placement } from './model.ts'
  * Layout: format version (1 byte), number of extents, then for each extent: flags (1 byte), blob id, offset and blobLength
  * (left out when the extent is its whole blob), length, data key id (when there is one), drives, and for a segment its name
  * and the record's offset. Numbers are unsigned LEB128. Texts of lower-case hex digits are packed two to a byte.
+ * Nearly every row of the database has one extent of the usual form (a blob id of 16 bytes, one drive, a segment's name of
+ * 11 bytes): there, a flag stands for these three lengths. Rows of older programs do not have it.
  * A format that this program does not know is refused, never guessed: an older program may meet rows of a newer one.
  */
 const format = 1
@@ -14,6 +16,9 @@ const codecs: readonly Extent['codec'][] = ['none', 'zstd']
 const flagSegment = 0x10
 const flagDataKey = 0x20
 const flagPartial = 0x40
+const flagUsual = 0x80
+const usualBlobBytes = 16
+const usualSegmentBytes = 11
 const codecMask = 0x0f
 
 export class ManifestFormatError extends Error {}
@@ -43,20 +48,31 @@ function writeExtent(bytes: number[], extent: Extent): void {
   const partial = extent.offset !== 0 || extent.length !== extent.blobLength
   const codec = codecs.indexOf(extent.codec)
   if (codec < 0) throw new ManifestFormatError(`codec ${extent.codec} has no number in manifest format ${format}`)
-  bytes.push(codec | (place.kind === 'segment' ? flagSegment : 0) | (extent.dataKey === null ? 0 : flagDataKey) | (partial ? flagPartial : 0))
-  writeText(bytes, extent.blob)
+  const usual = isUsual(extent)
+  const flags = codec | (place.kind === 'segment' ? flagSegment : 0) | (extent.dataKey === null ? 0 : flagDataKey) | (partial ? flagPartial : 0)
+  bytes.push(usual ? flags | flagUsual : flags)
+  if (usual) writeHex(bytes, extent.blob)
+  else writeText(bytes, extent.blob)
   writeNumber(bytes, extent.length)
   if (partial) {
     writeNumber(bytes, extent.offset)
     writeNumber(bytes, extent.blobLength)
   }
   if (extent.dataKey !== null) writeText(bytes, extent.dataKey)
-  writeNumber(bytes, place.drives.length)
+  if (!usual) writeNumber(bytes, place.drives.length)
   for (const drive of place.drives) writeNumber(bytes, drive)
   if (place.kind === 'segment') {
-    writeText(bytes, place.segment)
+    if (usual) writeHex(bytes, place.segment)
+    else writeText(bytes, place.segment)
     writeNumber(bytes, place.at)
   }
+}
+
+const hexDigits = /^[0-9a-f]*$/
+
+function isUsual({ blob, place }: Extent): boolean {
+  return blob.length === 2 * usualBlobBytes && hexDigits.test(blob) && place.drives.length === 1
+    && (place.kind === 'file' || (place.segment.length === 2 * usualSegmentBytes && hexDigits.test(place.segment)))
 }
 
 interface Reader {
@@ -67,22 +83,23 @@ interface Reader {
 function readExtent(reader: Reader): Extent {
   const flags = readByte(reader)
   const codec = codecs[flags & codecMask]
-  if (codec === undefined || (flags & 0x80) !== 0) throw new ManifestFormatError(`extent flags ${flags} are not known to this program`)
-  const blob = readText(reader)
+  const usual = (flags & flagUsual) !== 0
+  if (codec === undefined) throw new ManifestFormatError(`extent flags ${flags} are not known to this program`)
+  const blob = usual ? readHex(reader, usualBlobBytes) : readText(reader)
   const length = readNumber(reader)
   const partial = (flags & flagPartial) !== 0
   const offset = partial ? readNumber(reader) : 0
   const blobLength = partial ? readNumber(reader) : length
   const dataKey = (flags & flagDataKey) === 0 ? null : readText(reader)
-  return { blob, offset, length, blobLength, codec, dataKey, place: readPlace(reader, (flags & flagSegment) !== 0) }
+  return { blob, offset, length, blobLength, codec, dataKey, place: readPlace(reader, (flags & flagSegment) !== 0, usual) }
 }
 
-function readPlace(reader: Reader, inSegment: boolean): Placement {
+function readPlace(reader: Reader, inSegment: boolean, usual: boolean): Placement {
   const drives: number[] = []
-  const count = readNumber(reader)
+  const count = usual ? 1 : readNumber(reader)
   for (let i = 0; i < count; i++) drives.push(readNumber(reader))
   if (!inSegment) return { kind: 'file', drives }
-  const segment = readText(reader)
+  const segment = usual ? readHex(reader, usualSegmentBytes) : readText(reader)
   return { kind: 'segment', drives, segment, at: readNumber(reader) }
 }
 
@@ -114,19 +131,29 @@ function readByte(reader: Reader): number {
 
 /** Length in bytes times two, plus one when the bytes are packed hex digits; then the bytes. */
 function writeText(bytes: number[], text: string): void {
-  const hex = text.length % 2 === 0 && /^[0-9a-f]*$/.test(text)
+  const hex = text.length % 2 === 0 && hexDigits.test(text)
   const data = Buffer.from(text, hex ? 'hex' : 'utf8')
   writeNumber(bytes, data.length * 2 + (hex ? 1 : 0))
   for (const byte of data) bytes.push(byte)
 }
 
+function writeHex(bytes: number[], text: string): void {
+  for (const byte of Buffer.from(text, 'hex')) bytes.push(byte)
+}
+
 function readText(reader: Reader): string {
   const head = readNumber(reader)
-  const end = reader.at + Math.floor(head / 2)
-  if (end > reader.bytes.length) throw new ManifestFormatError('manifest ends in the middle of a name')
-  const data = Buffer.from(reader.bytes.buffer, reader.bytes.byteOffset + reader.at, end - reader.at)
-  reader.at = end
+  const data = take(reader, Math.floor(head / 2))
   return data.toString(head % 2 === 1 ? 'hex' : 'utf8')
+}
+
+const readHex = (reader: Reader, length: number): string => take(reader, length).toString('hex')
+
+function take(reader: Reader, length: number): Buffer {
+  if (reader.at + length > reader.bytes.length) throw new ManifestFormatError('manifest ends in the middle of a name')
+  const data = Buffer.from(reader.bytes.buffer, reader.bytes.byteOffset + reader.at, length)
+  reader.at += length
+  return data
 }
 
 /** Bytes of the object that a manifest describes. */

@@ -125,7 +125,8 @@ export interface VersionIdentity {
   readonly versionId: string
   readonly isLatest: boolean
   readonly lastModified: number
-  readonly ownerAccountId: string
+  /** Null: the bucket's owner. */
+  readonly ownerAccountId: string | null
 }
 
 export interface ObjectVersion extends VersionIdentity, VersionContent {
@@ -138,20 +139,23 @@ export interface DeleteMarker extends VersionIdentity {
 
 export type AnyVersion = ObjectVersion | DeleteMarker
 
-/** A row of a listing: the fields that listings show, so that manifests are never read for a page. */
-export interface ListedVersion {
+/** A current object in a listing: the fields that it shows, so that manifests are never read for a page. */
+export interface ListedObject {
   readonly key: string
+  readonly lastModified: number
+  readonly etag: string
+  readonly size: number
+  readonly checksumAlgorithm: ChecksumAlgorithm | null
+  readonly checksumType: ChecksumType | null
+}
+
+/** A row of a listing of versions. */
+export interface ListedVersion extends ListedObject {
   readonly versionId: string
   readonly seq: number
   readonly isLatest: boolean
   readonly isDeleteMarker: boolean
-  readonly lastModified: number
-  readonly etag: string
-  readonly size: number
   readonly storageClass: 'STANDARD'
-  readonly checksumAlgorithm: ChecksumAlgorithm | null
-  readonly checksumType: ChecksumType | null
-  readonly ownerAccountId: string
 }
 
 export interface MultipartUpload {

@@ -1,5 +1,5 @@
 import type {
-  Account, AnyVersion, Bucket, ChecksumAlgorithm, DeleteConditions, Extent, ListedVersion, MultipartUpload, ObjectMetadata,
+  Account, AnyVersion, Bucket, ChecksumAlgorithm, DeleteConditions, Extent, ListedObject, ListedVersion, MultipartUpload, ObjectMetadata,
   Part, PolicyDocument, Tag, VersionContent, VersioningStatus, WriteConditions,
 } from '../domain/model.ts'
 
@@ -37,9 +37,9 @@ export interface ObjectStore {
   commit(command: AbortCommand): Promise<AbortResult>
 
   /** Current objects (no delete markers) in UTF-8 byte order. A page's cost does not grow with the bucket. */
-  listObjects(bucketId: number, page: ListPage): Promise<ListedPage>
+  listObjects(bucketId: number, page: ListPage): Promise<ListedPage<ListedObject>>
   /** All versions and delete markers: by key, newest first. `after.versionId` continues inside a key. */
-  listVersions(bucketId: number, page: ListPage & { afterVersionId?: string }): Promise<ListedPage>
+  listVersions(bucketId: number, page: ListPage & { afterVersionId?: string }): Promise<ListedVersions>
 }
 
 export interface ListPage {
@@ -52,12 +52,15 @@ export interface ListPage {
   readonly limit: number
 }
 
-export interface ListedPage {
-  readonly versions: readonly ListedVersion[]
+export interface ListedPage<Row> {
+  readonly rows: readonly Row[]
   readonly commonPrefixes: readonly string[]
   readonly truncated: boolean
   /** When truncated: what to pass as `after` for the next page; the last key or common prefix of this page. */
   readonly next: string
+}
+
+export interface ListedVersions extends ListedPage<ListedVersion> {
   /** When truncated and the last entry is a version: its id. */
   readonly nextVersionId: string | null
 }

@@ -27,7 +27,7 @@ const put = (key: string, etag?: string): Promise<PutResult> => store.commit({
 })
 
 async function versionsOf(key: string): Promise<string[]> {
-  return (await store.listVersions(bucketId, { prefix: key, delimiter: '', after: '', limit: 1000 })).versions.map(({ versionId }) => versionId)
+  return (await store.listVersions(bucketId, { prefix: key, delimiter: '', after: '', limit: 1000 })).rows.map(({ versionId }) => versionId)
 }
 
 describe('a lost database', () => {

@@ -47,7 +47,7 @@ test('what a command waited for is seen by it', async () => {
     kind: 'put', bucketId, key: 'one', ownerAccountId: testAccountId, when: n % 3 === 0 ? { ifNoneMatch: '*' } : {}, content: contentOf([freshExtent()]),
   })))
   const stored = results.filter((result) => result.ok).length
-  expect((await store.listVersions(bucketId, { prefix: '', delimiter: '', after: '', limit: 1000 })).versions).toHaveLength(stored)
+  expect((await store.listVersions(bucketId, { prefix: '', delimiter: '', after: '', limit: 1000 })).rows).toHaveLength(stored)
   for (let i = 0; i < 20; i++) {
     const doomed = await makeBucket(store)
     const [deleted, put] = await Promise.all([

@@ -162,9 +162,9 @@ async function compareAll(bucketId: number, model: Model): Promise<void> {
   const listed = await store.listVersions(bucketId, { prefix: '', delimiter: '', after: '', limit: 1000 })
   const expected = [...model.keys].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
     .flatMap(([name, versions]) => versions.map((version, index) => ({ key: name, versionId: version.versionId, isLatest: index === 0, isDeleteMarker: version.content === null, etag: version.content?.etag ?? '' })))
-  expect(listed.versions.map(({ key: name, versionId, isLatest, isDeleteMarker, etag }) => ({ key: name, versionId, isLatest, isDeleteMarker, etag }))).toEqual(expected)
+  expect(listed.rows.map(({ key: name, versionId, isLatest, isDeleteMarker, etag }) => ({ key: name, versionId, isLatest, isDeleteMarker, etag }))).toEqual(expected)
   const objects = await store.listObjects(bucketId, { prefix: '', delimiter: '', after: '', limit: 1000 })
-  expect(objects.versions.map(({ key: name, etag }) => ({ key: name, etag }))).toEqual(expected.filter((version) => version.isLatest && !version.isDeleteMarker).map(({ key: name, etag }) => ({ key: name, etag })))
+  expect(objects.rows.map(({ key: name, etag }) => ({ key: name, etag }))).toEqual(expected.filter((version) => version.isLatest && !version.isDeleteMarker).map(({ key: name, etag }) => ({ key: name, etag })))
   for (const [name, versions] of model.keys) {
     expect((await store.version(bucketId, name))?.versionId).toBe(versions[0]?.versionId)
     for (const { versionId, content } of versions) {

@@ -35,8 +35,9 @@ export function planPutPart(state: GroupState, command: PutPartCommand): PutPart
 
 /** Happens once: the upload's row remembers the request and its result. */
 export function planComplete(state: GroupState, command: CompleteCommand): CompleteResult {
-  const versioning = state.buckets.get(command.bucketId)
-  if (versioning === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const bucket = state.buckets.get(command.bucketId)
+  if (bucket === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const { versioning } = bucket
   const upload = findUpload(state, command)
   if (upload === null || upload.state === 'aborted') return { ok: false, code: 'NoSuchUpload' }
   if (upload.state === 'completed') {
@@ -50,7 +51,7 @@ export function planComplete(state: GroupState, command: CompleteCommand): Compl
   const refused = evaluateWrite(command.when, visible(key.current))
   if (refused !== null) return { ok: false, ...refused }
   state.released.push(...surplus(stored, planned.content.manifest))
-  const row = makeCurrent(state, key, versioning, upload.row.owner, planned.content)
+  const row = makeCurrent(state, key, bucket, upload.row.owner, planned.content)
   const version: CompletedVersion = { versionId: versionIdOfRow(row), etag: row.etag, checksum: planned.content.checksum }
   upload.state = 'completed'
   upload.requestHash = command.requestHash

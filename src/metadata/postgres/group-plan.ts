@@ -4,21 +4,22 @@ import type { VersionContent, VersioningStatus } from '../../domain/model.ts'
 import { parseVersionId, planDelete, planDeleteVersion, planPut, type CurrentFate, type PutPlan, type Standing } from '../../versioning/versions.ts'
 import type { DeleteCommand, DeleteResult, PutCommand, PutResult, PutTagsCommand, PutTagsResult, SharedSource } from '../store.ts'
 import {
-  addReferences, keyName, keyState, newestNoncurrent, noncurrentNull, takeSequence, type GroupState, type KeyState, type NoncurrentRow,
+  addReferences, keyName, keyState, newestNoncurrent, noncurrentNull, takeSequence, type BucketState, type GroupState, type KeyState, type NoncurrentRow,
 } from './group-state.ts'
-import { extentsOf, newVersionRow, tagsText, versionIdOfRow, versionOfRow, type VersionRow } from './rows.ts'
+import { extentsOf, identityOfRow, newVersionRow, tagsText, versionIdOfRow, type VersionRow } from './rows.ts'
 
 export function planPutCommand(state: GroupState, command: PutCommand): PutResult {
-  const versioning = state.buckets.get(command.bucketId)
-  if (versioning === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const bucket = state.buckets.get(command.bucketId)
+  if (bucket === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const { versioning } = bucket
   const key = keyState(state, command.bucketId, command.key)
   const refused = evaluateWrite(command.when, visible(key.current))
   if (refused !== null) return { ok: false, ...refused }
   if (command.sharedFrom !== undefined && !sourceIsThere(state, command.sharedFrom)) return { ok: false, code: 'SourceGone' }
   // The new references come first: a copy onto itself releases the same blobs that it keeps.
   addReferences(state, command.content.manifest, command.sharedFrom !== undefined)
-  const row = makeCurrent(state, key, versioning, command.ownerAccountId, command.content)
-  return { ok: true, version: { ...versionOfRow({ ...row, manifest: null }, true), ...command.content, isDeleteMarker: false }, versioning }
+  const row = makeCurrent(state, key, bucket, command.ownerAccountId, command.content)
+  return { ok: true, version: { ...identityOfRow(row, true), ...command.content, isDeleteMarker: false }, versioning }
 }
 
 /** The version that a copy takes its bytes from must exist when the copy is committed. */
@@ -28,17 +29,17 @@ export function sourceIsThere(state: GroupState, source: SharedSource): boolean 
 }
 
 /** Writes a new current version (a delete marker when `content` is null) by the bucket's versioning status. */
-export function makeCurrent(state: GroupState, key: KeyState, versioning: VersioningStatus, owner: string, content: VersionContent | null): VersionRow {
-  const plan = planPut(versioning, standing(key.current), noncurrentNull(key) !== null)
-  return applyPut(state, key, versioning, plan, owner, content)
+export function makeCurrent(state: GroupState, key: KeyState, bucket: BucketState, owner: string, content: VersionContent | null): VersionRow {
+  const plan = planPut(bucket.versioning, standing(key.current), noncurrentNull(key) !== null)
+  return applyPut(state, key, bucket, plan, owner, content)
 }
 
 function applyPut(
-  state: GroupState, key: KeyState, versioning: VersioningStatus, plan: PutPlan, owner: string, content: VersionContent | null,
+  state: GroupState, key: KeyState, bucket: BucketState, plan: PutPlan, owner: string, content: VersionContent | null,
 ): VersionRow {
   const row = newVersionRow({
-    bucketId: key.bucketId, key: key.key, seq: takeSequence(state), nonce: randomNonce(), isNull: plan.isNull, lastModified: state.now, owner, content,
-    before: versioning === 'off' ? undefined : key.current,
+    bucketId: key.bucketId, key: key.key, seq: takeSequence(state), nonce: plan.isNull ? null : randomNonce(), lastModified: state.now,
+    owner: owner === bucket.accountId ? null : owner, content, before: bucket.versioning === 'off' ? undefined : key.current,
   })
   const replaced = plan.removeNoncurrentNull ? noncurrentNull(key) : null
   if (replaced !== null) removeNoncurrent(state, key, replaced)
@@ -55,8 +56,9 @@ function retire(state: GroupState, key: KeyState, fate: CurrentFate, seq: number
 }
 
 export function planDeleteCommand(state: GroupState, command: DeleteCommand): DeleteResult {
-  const versioning = state.buckets.get(command.bucketId)
-  if (versioning === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const bucket = state.buckets.get(command.bucketId)
+  if (bucket === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const { versioning } = bucket
   const key = keyState(state, command.bucketId, command.key)
   if (command.versionId !== undefined) return planVersionDelete(state, command, key, command.versionId, versioning)
   const refused = evaluateDelete(command.when, target(key.current))
@@ -67,7 +69,7 @@ export function planDeleteCommand(state: GroupState, command: DeleteCommand): De
     removeCurrent(state, key, plan.promote)
     return { ok: true, versionId: null, deleteMarker: false, versioning }
   }
-  const marker = applyPut(state, key, versioning, plan.put, command.ownerAccountId, null)
+  const marker = applyPut(state, key, bucket, plan.put, command.ownerAccountId, null)
   return { ok: true, versionId: versionIdOfRow(marker), deleteMarker: true, versioning }
 }
 
@@ -85,8 +87,9 @@ function planVersionDelete(state: GroupState, command: DeleteCommand, key: KeySt
 }
 
 export function planPutTags(state: GroupState, command: PutTagsCommand): PutTagsResult {
-  const versioning = state.buckets.get(command.bucketId)
-  if (versioning === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const bucket = state.buckets.get(command.bucketId)
+  if (bucket === undefined) return { ok: false, code: 'NoSuchBucket' }
+  const { versioning } = bucket
   const key = keyState(state, command.bucketId, command.key)
   const named = command.versionId === undefined ? current(key) : findVersion(key, command.versionId)
   if (named === null) return { ok: false, code: command.versionId === undefined ? 'NoSuchKey' : 'NoSuchVersion' }

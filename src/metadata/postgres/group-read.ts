@@ -112,7 +112,7 @@ const columns = (table: string): string => versionColumns.map((column) => `${tab
 export function groupReads(needs: GroupNeeds): GroupRead[] {
   const reads: GroupRead[] = [
     { statement: lockStatement(needs.locks), fill: () => undefined },
-    { statement: { name: 'buckets', text: 'SELECT id, versioning FROM buckets WHERE id = ANY ($1::integer[])', values: [numberArray([...needs.buckets])] }, fill: fillBuckets },
+    { statement: { name: 'buckets', text: 'SELECT id, versioning, account_id FROM buckets WHERE id = ANY ($1::integer[])', values: [numberArray([...needs.buckets])] }, fill: fillBuckets },
   ]
   const keys = [...needs.keys.values()]
   if (keys.length > 0) reads.push(...keyReads(keys))
@@ -127,6 +127,10 @@ export const sequenceStatement = (count: number): Statement => ({
   values: [count],
 })
 
+/** A key has one null version at most, and one delete marker at most that is current: each has an index of its own. */
+const special = (condition: string): string => `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[]) AS k (bucket_id, key)
+  JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND ${condition}`
+
 function keyReads(keys: readonly KeyNeed[]): GroupRead[] {
   const names = [numberArray(keys.map((need) => need.bucketId)), textArray(keys.map((need) => need.key))]
   const reads: GroupRead[] = [
@@ -140,9 +144,8 @@ function keyReads(keys: readonly KeyNeed[]): GroupRead[] {
     },
     {
       statement: {
-        name: 'noncurrent_null',
-        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[]) AS k (bucket_id, key)
-          JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND n.is_null`,
+        name: 'noncurrent_special',
+        text: `${special('n.nonce IS NULL')} UNION ALL ${special('n.noncurrent_seq IS NULL')}`,
         values: names,
       },
       fill: fillNoncurrent,
@@ -166,7 +169,8 @@ function keyReads(keys: readonly KeyNeed[]): GroupRead[] {
       statement: {
         name: 'noncurrent_newest',
         text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::integer[]) AS k (bucket_id, key, count),
-          LATERAL (SELECT * FROM noncurrent_versions v WHERE v.bucket_id = k.bucket_id AND v.key = k.key ORDER BY v.seq DESC LIMIT k.count) n`,
+          LATERAL (SELECT * FROM noncurrent_versions v 
+            WHERE v.bucket_id = k.bucket_id AND v.key = k.key AND v.noncurrent_seq IS NOT NULL ORDER BY v.seq DESC LIMIT k.count) n`,
         // Each command takes away one version at most: one more than that leaves the one to promote.
         values: [
           numberArray(promoting.map((need) => need.bucketId)), textArray(promoting.map((need) => need.key)), numberArray(promoting.map((need) => need.commands + 1)),
@@ -217,25 +221,33 @@ export function emptyState(needs: GroupNeeds, now: number): GroupState {
 }
 
 function fillBuckets(state: GroupState, rows: readonly WireRow[]): void {
-  for (const row of rows) state.buckets.set(Number(row[0]), row[1] as VersioningStatus)
+  for (const row of rows) state.buckets.set(Number(row[0]), { versioning: row[1] as VersioningStatus, accountId: row[2] as string })
 }
 
 function fillCurrent(state: GroupState, rows: readonly WireRow[]): void {
-  for (const wire of rows) {
-    const row: VersionRow = versionRow(wire)
-    const name = keyName(row.bucketId, row.key)
-    state.keys.set(name, { ...(state.keys.get(name) as KeyState), current: row, currentBefore: row })
-  }
+  for (const wire of rows) setCurrent(state, versionRow(wire))
+}
+
+function setCurrent(state: GroupState, row: VersionRow): void {
+  const name = keyName(row.bucketId, row.key)
+  const key = state.keys.get(name) as KeyState
+  // Two reads may find the same row: the first one stays, here and below, as before and now must be the same object.
+  if (key.current === null) state.keys.set(name, { ...key, current: row, currentBefore: row })
 }
 
 function fillNoncurrent(state: GroupState, rows: readonly WireRow[]): void {
   for (const wire of rows) {
-    const noncurrent: NoncurrentRow = { row: versionRow(wire), noncurrentSeq: Number(wire[versionColumns.length]) }
-    const key = state.keys.get(keyName(noncurrent.row.bucketId, noncurrent.row.key)) as KeyState
-    // Two reads may find the same row: the first one stays, as both maps must hold the same object.
-    if (key.noncurrent.has(noncurrent.row.seq)) continue
-    key.noncurrent.set(noncurrent.row.seq, noncurrent);
-    (key.noncurrentBefore as Map<number, NoncurrentRow>).set(noncurrent.row.seq, noncurrent)
+    const row = versionRow(wire)
+    const stopped = wire[versionColumns.length]
+    if (stopped === null || stopped === undefined) {
+      setCurrent(state, row)
+      continue
+    }
+    const key = state.keys.get(keyName(row.bucketId, row.key)) as KeyState
+    if (key.noncurrent.has(row.seq)) continue
+    const noncurrent: NoncurrentRow = { row, noncurrentSeq: Number(stopped) }
+    key.noncurrent.set(row.seq, noncurrent);
+    (key.noncurrentBefore as Map<number, NoncurrentRow>).set(row.seq, noncurrent)
   }
 }
 

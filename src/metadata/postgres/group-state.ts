@@ -6,7 +6,7 @@ import type { VersionRow } from './rows.ts'
  * command's plan changes it, so that later commands on the same key see it; the difference is written at the end.
  */
 export interface GroupState {
-  readonly buckets: Map<number, VersioningStatus>
+  readonly buckets: Map<number, BucketState>
   readonly keys: Map<string, KeyState>
   readonly uploads: Map<string, UploadState>
   /** Fresh numbers from the version sequence, in rising order. */
@@ -17,6 +17,12 @@ export interface GroupState {
   readonly shared: Map<string, number>
   /** Epoch ms: the time of every change of this group. */
   readonly now: number
+}
+
+export interface BucketState {
+  readonly versioning: VersioningStatus
+  /** Its owner. */
+  readonly accountId: string
 }
 
 export interface KeyState {

@@ -1,7 +1,8 @@
 import type { Extent } from '../../domain/model.ts'
-import { booleanArray, numberArray, textArray } from './arrays.ts'
+import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import type { GroupState, KeyState, NoncurrentRow, PartRow, UploadState } from './group-state.ts'
+import { packedEtag } from './packed.ts'
 import { versionColumns, type VersionRow } from './rows.ts'
 
 /**
@@ -27,40 +28,40 @@ export function groupWrites(state: GroupState, shard: number): Statement[] {
 }
 
 const columnTypes: Readonly<Record<(typeof versionColumns)[number], string>> = {
-  bucket_id: 'integer', key: 'text', seq: 'bigint', nonce: 'bigint', is_null: 'boolean', delete_marker: 'boolean', size: 'bigint', etag: 'text',
-  last_modified: 'bigint', owner_account_id: 'text', metadata: 'jsonb', tags: 'jsonb', checksum_algorithm: 'text', checksum_type: 'text',
-  checksum_value: 'text', parts: 'jsonb', manifest: 'bytea', chain: 'bytea',
+  seq: 'bigint', size: 'bigint', last_modified: 'bigint', nonce: 'bigint', bucket_id: 'integer', key: 'text', etag: 'bytea', checksum: 'bytea',
+  owner_account_id: 'text', metadata: 'jsonb', tags: 'jsonb', parts: 'jsonb', manifest: 'bytea', chain: 'bytea',
 }
 const placeholders = versionColumns.map((column, index) => `$${index + 1}::${columnTypes[column]}[]`).join(', ')
 const replaceAll = versionColumns.filter((column) => column !== 'bucket_id' && column !== 'key').map((column) => `${column} = excluded.${column}`).join(', ')
 
 function versionArrays(rows: readonly VersionRow[]): string[] {
   return [
+    numberArray(rows.map((row) => row.seq)),
+    numberArray(rows.map((row) => row.size)),
+    numberArray(rows.map((row) => row.lastModified)),
+    textArray(rows.map((row) => row.nonce)),
     numberArray(rows.map((row) => row.bucketId)),
     textArray(rows.map((row) => row.key)),
-    numberArray(rows.map((row) => row.seq)),
-    numberArray(rows.map((row) => row.nonce)),
-    booleanArray(rows.map((row) => row.isNull)),
-    booleanArray(rows.map((row) => row.deleteMarker)),
-    numberArray(rows.map((row) => row.size)),
-    textArray(rows.map((row) => row.etag)),
-    numberArray(rows.map((row) => row.lastModified)),
+    textArray(rows.map((row) => (row.deleteMarker ? null : packedEtag(row.etag)))),
+    textArray(rows.map((row) => row.checksum)),
     textArray(rows.map((row) => row.owner)),
     textArray(rows.map((row) => row.metadata)),
     textArray(rows.map((row) => row.tags)),
-    textArray(rows.map((row) => row.checksumAlgorithm)),
-    textArray(rows.map((row) => row.checksumType)),
-    textArray(rows.map((row) => row.checksumValue)),
     textArray(rows.map((row) => row.parts)),
     textArray(rows.map((row) => row.manifest)),
     textArray(rows.map((row) => row.chain)),
   ]
 }
 
+/** A delete marker is never among the objects, whether it is current or not. */
+const object = (row: VersionRow | null): VersionRow | null => (row === null || row.deleteMarker ? null : row)
+const marker = (row: VersionRow | null): VersionRow | null => (row?.deleteMarker === true ? row : null)
+
 function writeObjects(keys: readonly KeyState[]): Statement | null {
   const rows: VersionRow[] = []
   for (const key of keys) {
-    if (key.current !== null && key.current !== key.currentBefore) rows.push(key.current)
+    const row = object(key.current)
+    if (row !== null && row !== key.currentBefore) rows.push(row)
   }
   if (rows.length === 0) return null
   return {
@@ -71,7 +72,7 @@ function writeObjects(keys: readonly KeyState[]): Statement | null {
 }
 
 function removeObjects(keys: readonly KeyState[]): Statement | null {
-  const gone = keys.filter((key) => key.current === null && key.currentBefore !== null)
+  const gone = keys.filter((key) => object(key.current) === null && object(key.currentBefore) !== null)
   if (gone.length === 0) return null
   return {
     name: 'remove_objects',
@@ -81,28 +82,38 @@ function removeObjects(keys: readonly KeyState[]): Statement | null {
 }
 
 function writeNoncurrent(keys: readonly KeyState[]): Statement | null {
-  const added: NoncurrentRow[] = []
+  const stopped: NoncurrentRow[] = []
+  const current: VersionRow[] = []
   for (const key of keys) {
     for (const [seq, noncurrent] of key.noncurrent) {
-      if (key.noncurrentBefore.get(seq) !== noncurrent) added.push(noncurrent)
+      if (key.noncurrentBefore.get(seq) !== noncurrent) stopped.push(noncurrent)
     }
+    const row = marker(key.current)
+    if (row !== null && row !== key.currentBefore) current.push(row)
   }
-  if (added.length === 0) return null
+  if (stopped.length + current.length === 0) return null
   return {
     name: 'write_noncurrent',
     text: `INSERT INTO noncurrent_versions (${versionColumns.join(', ')}, noncurrent_seq)
       SELECT * FROM unnest(${placeholders}, $${versionColumns.length + 1}::bigint[]) ON CONFLICT (bucket_id, key, seq)
       DO UPDATE SET tags = excluded.tags, noncurrent_seq = excluded.noncurrent_seq`,
-    values: [...versionArrays(added.map(({ row }) => row)), numberArray(added.map(({ noncurrentSeq }) => noncurrentSeq))],
+    // A delete marker stops being current before the next one is, as a key has only one.
+    values: [
+      ...versionArrays([...stopped.map(({ row }) => row), ...current]),
+      numberArray([...stopped.map(({ noncurrentSeq }) => noncurrentSeq), ...current.map(() => 'NULL')]),
+    ],
   }
 }
 
 function removeNoncurrent(keys: readonly KeyState[]): Statement | null {
   const gone: VersionRow[] = []
   for (const key of keys) {
-    for (const [seq, { row }] of key.noncurrentBefore) {
-      if (!key.noncurrent.has(seq)) gone.push(row)
+    const stays = (row: VersionRow): boolean => key.noncurrent.has(row.seq) || marker(key.current)?.seq === row.seq
+    for (const { row } of key.noncurrentBefore.values()) {
+      if (!stays(row)) gone.push(row)
     }
+    const before = marker(key.currentBefore)
+    if (before !== null && !stays(before)) gone.push(before)
   }
   if (gone.length === 0) return null
   return {

@@ -1,14 +1,15 @@
-import type { ListedVersion } from '../../domain/model.ts'
+import type { ListedObject, ListedVersion } from '../../domain/model.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
-import type { ListedPage, ListPage } from '../store.ts'
-import type { Line } from './connect.ts'
+import type { ListedPage, ListedVersions, ListPage } from '../store.ts'
+import type { Line, Statement } from './connect.ts'
 import { afterPrefix, commonPrefix, pageRange, type Range } from './listing-bounds.ts'
-import { fillPage, type Page, type Source } from './page.ts'
+import { columnsOf, objectOf, objectsOf, pageColumns } from './listing-columns.ts'
+import { fillPage, type Source } from './page.ts'
 import { listedColumns, listedVersion, type WireRow } from './rows.ts'
 
 export interface Listing {
-  listObjects(bucketId: number, page: ListPage): Promise<ListedPage>
-  listVersions(bucketId: number, page: ListPage & { afterVersionId?: string }): Promise<ListedPage>
+  listObjects(bucketId: number, page: ListPage): Promise<ListedPage<ListedObject>>
+  listVersions(bucketId: number, page: ListPage & { afterVersionId?: string }): Promise<ListedVersions>
 }
 
 /** `nextLine` spreads listings over several connections, so that a long page does not hold up the others. */
@@ -16,16 +17,8 @@ export function openListing(nextLine: () => Line): Listing {
   return {
     listObjects: async (bucketId, page) => {
       const line = nextLine()
-      const source: Source<ListedVersion> = {
-        scan: async (range, limit) => (await line.query({
-          name: 'list_objects',
-          text: `SELECT ${columns('o')} FROM objects o WHERE ${inRange('o')} ORDER BY o.key LIMIT $4`,
-          values: [bucketId, range.from, upper(range), limit],
-        })).map(current),
-        skip: skipObjects(line, bucketId, page),
-        rest: null,
-      }
-      return listedPage(await fillPage(source, page, pageRange(page, false), []))
+      const source: Source<ListedObject> = { scan: (range, limit) => objects(line, 'list_objects', objectsText, [bucketId, range.from, upper(range), limit]), skip: skipObjects(line, bucketId, page), rest: null }
+      return fillPage(source, page, pageRange(page, false), [])
     },
     listVersions: async (bucketId, page) => {
       const line = nextLine()
@@ -35,49 +28,55 @@ export function openListing(nextLine: () => Line): Listing {
         rest: (last, limit) => olderVersions(line, bucketId, last.key, last.seq, limit),
       }
       const resumed = await resume(line, bucketId, page)
-      return listedPage(await fillPage(source, page, pageRange(page, resumed === null), resumed ?? []))
+      const { last, ...filled } = await fillPage(source, page, pageRange(page, resumed === null), resumed ?? [])
+      return { ...filled, nextVersionId: last?.versionId ?? null }
     },
   }
 }
 
 const columns = (table: string): string => listedColumns.map((column) => `${table}.${column}`).join(', ')
-const inRange = (table: string): string =>
-  `${table}.bucket_id = $1 AND ${table}.key >= $2 AND ${table}.key < $3${table === 'o' ? ' AND NOT o.delete_marker' : ''}`
+const inRange = (table: string): string => `${table}.bucket_id = $1 AND ${table}.key >= $2 AND ${table}.key < $3`
 
 /** Above every key: a key has 1,024 bytes at most, which is 256 of the last code point. One statement then serves every range. */
 const aboveAll = '\u{10ffff}'.repeat(257)
 export const upper = (range: Range): string => range.to ?? aboveAll
 
-const current = (row: WireRow): ListedVersion => listedVersion(row, 0, true)
 const either = (row: WireRow): ListedVersion => listedVersion(row, 0, row[listedColumns.length] === 't')
+
+const objectsText = `SELECT ${pageColumns.join(', ')} FROM objects o WHERE ${inRange('o')} ORDER BY o.key LIMIT $4`
+
+/** `text` gives rows of `pageColumns`. */
+async function objects(line: Line, name: string, text: string, values: Statement['values']): Promise<ListedObject[]> {
+  const [page] = await line.query({ name, text: columnsOf(text), values })
+  return objectsOf(page as WireRow) ?? (await line.query({ name: `${name}_by_row`, text, values })).map(objectOf)
+}
 
 /** Each table gives as many rows as the page needs, in the order of its index; of these, the first ones in common order. */
 const versionsText = `SELECT * FROM (
     (SELECT ${columns('c')}, true FROM objects c WHERE ${inRange('c')} ORDER BY c.key LIMIT $4)
-    UNION ALL (SELECT ${columns('n')}, false FROM noncurrent_versions n WHERE ${inRange('n')} ORDER BY n.key, n.seq DESC LIMIT $4)
+    UNION ALL (SELECT ${columns('n')}, n.noncurrent_seq IS NULL FROM noncurrent_versions n WHERE ${inRange('n')} ORDER BY n.key, n.seq DESC LIMIT $4)
   ) v ORDER BY key, seq DESC LIMIT $4`
 
 /**
  * A walk along the index: after a key that the delimiter rolls up, on to the first key behind its common prefix. That one
- * is the text before the delimiter and the successor of the delimiter.
+ * is the text before the delimiter and the successor of the delimiter. Only the objects between the prefixes are read;
+ * of what a prefix rolls up, a page shows nothing but the prefix.
  */
-function skipObjects(line: Line, bucketId: number, page: ListPage): Source<ListedVersion>['skip'] {
+function skipObjects(line: Line, bucketId: number, page: ListPage): Source<ListedObject>['skip'] {
   const afterDelimiter = afterPrefix(page.delimiter)
   if (page.delimiter === '' || afterDelimiter === null) return null
   const prefixChars = Array.from(page.prefix).length
-  const step = (from: string): string => `SELECT ${columns('o')}, position($4::text in substr(o.key, $5::integer + 1)) AS found
-    FROM objects o WHERE o.bucket_id = $1 AND o.key >= ${from} AND o.key < $3 AND NOT o.delete_marker ORDER BY o.key LIMIT 1`
-  const text = `WITH RECURSIVE walk AS (
-      (SELECT first.*, 1 AS place FROM (${step('$2')}) first)
-      UNION ALL
-      SELECT next.*, walk.place + 1 FROM walk, LATERAL (${step(
-        `CASE WHEN walk.found = 0 THEN walk.key || chr(1) ELSE left(walk.key, $5::integer + walk.found - 1) || $6::text END`,
-      )}) next WHERE walk.place < $7::integer
-    ) SELECT ${columns('walk')} FROM walk ORDER BY place`
-  return async (range, limit) => (await line.query({
-    name: 'skip_objects', text, values: [bucketId, range.from, upper(range), page.delimiter, prefixChars, afterDelimiter, limit],
-  })).map(current)
+  return (range, limit) => objects(line, 'skip_objects', skipText, [bucketId, range.from, upper(range), page.delimiter, prefixChars, afterDelimiter, limit])
 }
+
+const step = (from: string): string => `SELECT o.key, position($4::text in substr(o.key, $5::integer + 1)) AS found
+  FROM objects o WHERE o.bucket_id = $1 AND o.key >= ${from} AND o.key < $3 ORDER BY o.key LIMIT 1`
+const behindStep = `CASE WHEN walk.found = 0 THEN walk.key || chr(1) ELSE left(walk.key, $5::integer + walk.found - 1) || $6::text END`
+const skipText = `WITH RECURSIVE walk AS (
+    (SELECT first.*, 1 AS place FROM (${step('$2')}) first)
+    UNION ALL SELECT next.*, walk.place + 1 FROM walk, LATERAL (${step(behindStep)}) next WHERE walk.place < $7::integer
+  ) SELECT walk.key, coalesce(o.size, 0) AS size, coalesce(o.last_modified, 0) AS last_modified, coalesce(o.etag, '') AS etag, o.checksum
+  FROM walk LEFT JOIN LATERAL (SELECT * FROM objects WHERE walk.found = 0 AND bucket_id = $1 AND key = walk.key) o ON true ORDER BY walk.place`
 
 /**
  * The versions that follow `afterVersionId` inside its key. Null when that is not asked for, or when the version was a null
@@ -97,7 +96,7 @@ async function olderVersions(line: Line, bucketId: number, key: string, seq: num
     name: 'list_versions_of_key',
     text: `SELECT * FROM (
         SELECT ${columns('c')}, true FROM objects c WHERE c.bucket_id = $1 AND c.key = $2 AND c.seq < $3
-        UNION ALL (SELECT ${columns('n')}, false FROM noncurrent_versions n WHERE n.bucket_id = $1 AND n.key = $2 AND n.seq < $3 ORDER BY n.seq DESC LIMIT $4)
+        UNION ALL (SELECT ${columns('n')}, n.noncurrent_seq IS NULL FROM noncurrent_versions n WHERE n.bucket_id = $1 AND n.key = $2 AND n.seq < $3 ORDER BY n.seq DESC LIMIT $4)
       ) v ORDER BY seq DESC LIMIT $4`,
     values: [bucketId, key, seq, limit],
   })
@@ -109,14 +108,9 @@ async function seqOf(line: Line, bucketId: number, key: string, versionId: strin
   if (id !== 'null') return id?.seq ?? null
   const [row] = await line.query({
     name: 'null_seq',
-    text: `SELECT seq FROM objects WHERE bucket_id = $1 AND key = $2 AND is_null
-      UNION ALL SELECT seq FROM noncurrent_versions WHERE bucket_id = $1 AND key = $2 AND is_null`,
+    text: `SELECT seq FROM objects WHERE bucket_id = $1 AND key = $2 AND nonce IS NULL
+      UNION ALL SELECT seq FROM noncurrent_versions WHERE bucket_id = $1 AND key = $2 AND nonce IS NULL`,
     values: [bucketId, key],
   })
   return row === undefined ? null : Number(row[0])
-}
-
-function listedPage(page: Page<ListedVersion>): ListedPage {
-  const { rows, commonPrefixes, truncated, next, last } = page
-  return { versions: rows, commonPrefixes, truncated, next, nextVersionId: last?.versionId ?? null }
 }

@@ -1,4 +1,4 @@
-import type { ListPage } from '../store.ts'
+import type { ListedPage, ListPage } from '../store.ts'
 import { afterKey, afterPrefix, commonPrefix, compareKeys, type Range } from './listing-bounds.ts'
 
 /** Anything that listings show by key: versions, uploads. */
@@ -18,17 +18,12 @@ export interface Source<Row extends Keyed> {
   readonly rest: ((last: Row, limit: number) => Promise<readonly Row[]>) | null
 }
 
-export interface Page<Row> {
-  readonly rows: readonly Row[]
-  readonly commonPrefixes: readonly string[]
-  readonly truncated: boolean
-  /** The last key or common prefix when truncated, else ''. */
-  readonly next: string
+export interface Page<Row> extends ListedPage<Row> {
   /** The row behind `next`, null when that is a common prefix. */
   readonly last: Row | null
 }
 
-/** While every scan runs into a common prefix, reading far ahead is wasted. */
+/** While a scan may run into a common prefix, reading far ahead is wasted. */
 const shortScanRows = 16
 
 /**
@@ -42,11 +37,14 @@ export async function fillPage<Row extends Keyed>(source: Source<Row>, page: Lis
   add(filling, first, page)
   let rest = range
   let jumped = false
+  // With a delimiter the first rows tell whether there is anything to jump over.
+  let short = page.delimiter !== ''
   while (rest !== null && missing() > 0) {
     const skip: Source<Row>['skip'] = jumped ? source.skip : null
-    const limit = jumped && skip === null ? Math.min(missing(), shortScanRows) : missing()
+    const limit = short && skip === null ? Math.min(missing(), shortScanRows) : missing()
     const rows: readonly Row[] = await (skip ?? source.scan)(rest, limit)
     jumped = add(filling, rows, page) || jumped
+    short = jumped
     const last = rows.at(-1)
     if (last === undefined || rows.length < limit) break
     // The scan may have ended between two rows of one key, and the next range begins behind that key.

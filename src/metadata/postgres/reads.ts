@@ -2,7 +2,7 @@ import type { AnyVersion } from '../../domain/model.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Line } from './connect.ts'
-import { versionColumns, versionIdOfRow, versionOfRow, versionRow, type WireRow } from './rows.ts'
+import { versionIdOfRow, versionOfRow, versionRow, type VersionRow, type WireRow } from './rows.ts'
 
 /** Point look-ups of versions, as many at a time as were asked for in one turn of the event loop. */
 export interface VersionReads {
@@ -16,7 +16,11 @@ interface Asked {
   readonly reject: (error: unknown) => void
 }
 
-const columns = (table: string): string => versionColumns.map((column) => `${table}.${column}`).join(', ')
+/** What a reader needs and does not know already, in the order of `foundRow`. */
+const foundColumns = ['seq', 'size', 'last_modified', 'nonce', 'etag', 'checksum', 'owner_account_id', 'metadata', 'tags', 'parts', 'manifest'] as const
+const columns = (table: string): string => foundColumns.map((column) => `${table}.${column}`).join(', ')
+const foundRow = (bucketId: number, key: string, row: WireRow): VersionRow =>
+  versionRow([row[0], row[1], row[2], row[3], String(bucketId), key, row[4], row[5], row[6], row[7], row[8], row[9], row[10], null] as WireRow)
 const batchMax = 128
 
 export function openVersionReads(line: Line): VersionReads {
@@ -41,33 +45,50 @@ export function openVersionReads(line: Line): VersionReads {
 
 async function answer(line: Line, batch: readonly Asked[]): Promise<void> {
   try {
-    const rows = batch.length === 1 ? await readOne(line, batch[0] as Asked) : await readMany(line, batch)
-    for (const [index, one] of batch.entries()) {
-      const row = rows[index]
-      // A row that cannot be decoded fails its own reader, not the others.
-      try {
-        one.resolve(row ? versionOfRow(versionRow(row), true) : null)
-      } catch (error) {
-        one.reject(error)
-      }
-    }
+    const missing = answered(batch, batch.length === 1 ? await readOne(line, batch[0] as Asked) : await readMany(line, batch))
+    if (missing.length === 0) return
+    // A delete marker may be there instead, or by now an object: one statement over both tables sees each key at one moment.
+    for (const { resolve } of answered(missing, await readEither(line, missing))) resolve(null)
   } catch (error) {
-    for (const one of batch) one.reject(error)
+    // Those that were answered do not hear it.
+    for (const { reject } of batch) reject(error)
   }
+}
+
+/** Resolves those whose row is there; the others. */
+function answered(batch: readonly Asked[], rows: readonly (WireRow | undefined)[]): Asked[] {
+  const missing: Asked[] = []
+  for (const [index, one] of batch.entries()) {
+    const row = rows[index]
+    if (row === undefined) {
+      missing.push(one)
+      continue
+    }
+    // A row that cannot be decoded fails its own reader, not the others.
+    try {
+      one.resolve(versionOfRow(foundRow(one.bucketId, one.key, row), true))
+    } catch (error) {
+      one.reject(error)
+    }
+  }
+  return missing
 }
 
 const readOne = (line: Line, { bucketId, key }: Asked): Promise<WireRow[]> =>
   line.query({ name: 'version', text: `SELECT ${columns('o')} FROM objects o WHERE o.bucket_id = $1 AND o.key = $2`, values: [bucketId, key] })
 
-async function readMany(line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> {
-  const rows = await line.query({
-    name: 'versions',
-    text: `SELECT ${columns('o')}, k.place FROM unnest($1::integer[], $2::text[]) WITH ORDINALITY AS k (bucket_id, key, place)
-      JOIN objects o ON o.bucket_id = k.bucket_id AND o.key = k.key`,
-    values: [numberArray(batch.map((one) => one.bucketId)), textArray(batch.map((one) => one.key))],
-  })
+const wanted = 'unnest($1::integer[], $2::text[]) WITH ORDINALITY AS k (bucket_id, key, place)'
+const readMany = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> =>
+  readBatch(line, batch, 'versions', `SELECT ${columns('o')}, k.place FROM ${wanted} JOIN objects o ON o.bucket_id = k.bucket_id AND o.key = k.key`)
+
+const readEither = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> => readBatch(line, batch, 'versions_or_markers', `
+  SELECT ${columns('o')}, k.place FROM ${wanted} JOIN objects o ON o.bucket_id = k.bucket_id AND o.key = k.key UNION ALL
+  SELECT ${columns('n')}, k.place FROM ${wanted} JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND n.noncurrent_seq IS NULL`)
+
+async function readBatch(line: Line, batch: readonly Asked[], name: string, text: string): Promise<(WireRow | undefined)[]> {
+  const rows = await line.query({ name, text, values: [numberArray(batch.map((one) => one.bucketId)), textArray(batch.map((one) => one.key))] })
   const byPlace: (WireRow | undefined)[] = Array.from({ length: batch.length })
-  for (const row of rows) byPlace[Number(row[versionColumns.length]) - 1] = row
+  for (const row of rows) byPlace[Number(row[foundColumns.length]) - 1] = row
   return byPlace
 }
 
@@ -75,13 +96,12 @@ async function readMany(line: Line, batch: readonly Asked[]): Promise<(WireRow |
 async function namedVersion(line: Line, bucketId: number, key: string, versionId: string): Promise<AnyVersion | null> {
   const id = parseVersionId(versionId)
   if (id === undefined) return null
-  const [field, value] = id === 'null' ? ['is_null', true] as const : ['seq', id.seq] as const
-  const from = (table: string, latest: boolean): string =>
-    `SELECT ${columns('v')}, ${latest} FROM ${table} v WHERE v.bucket_id = $1 AND v.key = $2 AND v.${field}${field === 'seq' ? ' = $3' : ' AND $3::boolean'}`
+  const [name, condition, value] = id === 'null' ? ['null_version', 'v.nonce IS NULL AND $3::boolean', true] as const : ['version_by_seq', 'v.seq = $3', id.seq] as const
+  const from = (table: string, latest: string): string => `SELECT ${columns('v')}, ${latest} FROM ${table} v WHERE v.bucket_id = $1 AND v.key = $2 AND ${condition}`
   const [row] = await line.query({
-    name: `version_by_${field}`, text: `${from('objects', true)} UNION ALL ${from('noncurrent_versions', false)}`, values: [bucketId, key, value],
+    name, text: `${from('objects', 'true')} UNION ALL ${from('noncurrent_versions', 'v.noncurrent_seq IS NULL')}`, values: [bucketId, key, value],
   })
   if (row === undefined) return null
-  const found = versionRow(row)
-  return versionIdOfRow(found) === versionId ? versionOfRow(found, row[versionColumns.length] === 't') : null
+  const found = foundRow(bucketId, key, row)
+  return versionIdOfRow(found) === versionId ? versionOfRow(found, row[foundColumns.length] === 't') : null
 }

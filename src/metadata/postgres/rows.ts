@@ -1,17 +1,17 @@
 import { decodeManifest, encodeManifest } from '../../domain/manifest.ts'
 import type {
-  AnyVersion, Checksum, ChecksumAlgorithm, ChecksumType, Extent, ListedVersion, ObjectMetadata, PartSummary, Tag, VersionContent,
+  AnyVersion, Checksum, ChecksumAlgorithm, ChecksumType, Extent, ListedVersion, ObjectMetadata, PartSummary, Tag, VersionContent, VersionIdentity,
 } from '../../domain/model.ts'
 import { chainHash } from '../../versioning/chain.ts'
 import { versionIdOf } from '../../versioning/versions.ts'
+import { checksumKind, packedChecksum, unpackedChecksum, unpackedEtag } from './packed.ts'
 
 /** A row as it comes off the wire: every value as PostgreSQL's text. */
 export type WireRow = readonly (string | null)[]
 
 /** Columns of both tables of versions, in the order of `VersionRow`. */
 export const versionColumns = [
-  'bucket_id', 'key', 'seq', 'nonce', 'is_null', 'delete_marker', 'size', 'etag', 'last_modified', 'owner_account_id', 'metadata',
-  'tags', 'checksum_algorithm', 'checksum_type', 'checksum_value', 'parts', 'manifest', 'chain',
+  'seq', 'size', 'last_modified', 'nonce', 'bucket_id', 'key', 'etag', 'checksum', 'owner_account_id', 'metadata', 'tags', 'parts', 'manifest', 'chain',
 ] as const
 
 /**
@@ -19,66 +19,70 @@ export const versionColumns = [
  * one table to the other without being taken apart.
  */
 export interface VersionRow {
+  readonly seq: number
+  readonly size: number
+  readonly lastModified: number
+  /** Null for the null version. */
+  readonly nonce: string | null
   readonly bucketId: number
   readonly key: string
-  readonly seq: number
-  readonly nonce: string
-  readonly isNull: boolean
-  readonly deleteMarker: boolean
-  readonly size: number
+  /** As clients see it; '' for a delete marker. */
   readonly etag: string
-  readonly lastModified: number
-  readonly owner: string
+  /** `\x...`, see `packed.ts`. */
+  readonly checksum: string | null
+  /** Null: the bucket's owner. */
+  readonly owner: string | null
   readonly metadata: string | null
   readonly tags: string | null
-  readonly checksumAlgorithm: string | null
-  readonly checksumType: string | null
-  readonly checksumValue: string | null
   readonly parts: string | null
   /** `\x...`, null for a delete marker. */
   readonly manifest: string | null
   /** `\x...`: 32 bytes of hash, then the hash of the version before when there was one. */
   readonly chain: string | null
+  readonly isNull: boolean
+  readonly deleteMarker: boolean
 }
 
 /** Reads the columns of `versionColumns`, which begin at index `at`. */
 export function versionRow(row: WireRow, at = 0): VersionRow {
+  const nonce = row[at + 3] as string | null
+  const etag = row[at + 6] as string | null
   return {
-    bucketId: Number(row[at]),
-    key: row[at + 1] as string,
-    seq: Number(row[at + 2]),
-    nonce: row[at + 3] as string,
-    isNull: row[at + 4] === 't',
-    deleteMarker: row[at + 5] === 't',
-    size: Number(row[at + 6]),
-    etag: row[at + 7] as string,
-    lastModified: Number(row[at + 8]),
-    owner: row[at + 9] as string,
-    metadata: row[at + 10] as string | null,
-    tags: row[at + 11] as string | null,
-    checksumAlgorithm: row[at + 12] as string | null,
-    checksumType: row[at + 13] as string | null,
-    checksumValue: row[at + 14] as string | null,
-    parts: row[at + 15] as string | null,
-    manifest: row[at + 16] as string | null,
-    chain: row[at + 17] as string | null,
+    seq: Number(row[at]),
+    size: Number(row[at + 1]),
+    lastModified: Number(row[at + 2]),
+    nonce,
+    bucketId: Number(row[at + 4]),
+    key: row[at + 5] as string,
+    etag: etag === null ? '' : unpackedEtag(etag, 2),
+    checksum: row[at + 7] as string | null,
+    owner: row[at + 8] as string | null,
+    metadata: row[at + 9] as string | null,
+    tags: row[at + 10] as string | null,
+    parts: row[at + 11] as string | null,
+    manifest: row[at + 12] as string | null,
+    chain: row[at + 13] as string | null,
+    isNull: nonce === null,
+    deleteMarker: etag === null,
   }
 }
 
 /** What a client sees as the version's id. */
-export const versionIdOfRow = (row: Pick<VersionRow, 'isNull' | 'seq' | 'nonce'>): string =>
-  row.isNull ? 'null' : versionIdOf(row.seq, BigInt(row.nonce) & 0xffffffffffffffffn)
+export const versionIdOfRow = ({ seq, nonce }: Pick<VersionRow, 'seq' | 'nonce'>): string =>
+  nonce === null ? 'null' : versionIdOf(seq, BigInt(nonce) & 0xffffffffffffffffn)
+
+export const identityOfRow = (row: VersionRow, isLatest: boolean): VersionIdentity => ({
+  bucketId: row.bucketId,
+  key: row.key,
+  seq: row.seq,
+  versionId: versionIdOfRow(row),
+  isLatest,
+  lastModified: row.lastModified,
+  ownerAccountId: row.owner,
+})
 
 export function versionOfRow(row: VersionRow, isLatest: boolean): AnyVersion {
-  const identity = {
-    bucketId: row.bucketId,
-    key: row.key,
-    seq: row.seq,
-    versionId: versionIdOfRow(row),
-    isLatest,
-    lastModified: row.lastModified,
-    ownerAccountId: row.owner,
-  }
+  const identity = identityOfRow(row, isLatest)
   if (row.deleteMarker) return { ...identity, isDeleteMarker: true }
   return {
     ...identity,
@@ -87,7 +91,7 @@ export function versionOfRow(row: VersionRow, isLatest: boolean): AnyVersion {
     etag: row.etag,
     metadata: metadataOf(row.metadata),
     tags: tagsOf(row.tags),
-    checksum: checksumOf(row.checksumAlgorithm, row.checksumType, row.checksumValue),
+    checksum: row.checksum === null ? null : unpackedChecksum(row.checksum),
     parts: row.parts === null ? null : JSON.parse(row.parts) as PartSummary[],
     manifest: extentsOf(row.manifest),
     storageClass: 'STANDARD',
@@ -98,10 +102,10 @@ export interface NewVersion {
   readonly bucketId: number
   readonly key: string
   readonly seq: number
-  readonly nonce: bigint
-  readonly isNull: boolean
+  /** Null makes a null version. */
+  readonly nonce: bigint | null
   readonly lastModified: number
-  readonly owner: string
+  readonly owner: string | null
   /** Null makes a delete marker. */
   readonly content: VersionContent | null
   /** Row that was current before; null starts a chain. Undefined: the bucket keeps no versions, so there is nothing to chain. */
@@ -109,26 +113,24 @@ export interface NewVersion {
 }
 
 export function newVersionRow(version: NewVersion): VersionRow {
-  const { content } = version
+  const { content, nonce } = version
   const row: VersionRow = {
+    seq: version.seq,
+    size: content?.size ?? 0,
+    lastModified: version.lastModified,
+    nonce: nonce === null ? null : BigInt.asIntN(64, nonce).toString(),
     bucketId: version.bucketId,
     key: version.key,
-    seq: version.seq,
-    nonce: BigInt.asIntN(64, version.nonce).toString(),
-    isNull: version.isNull,
-    deleteMarker: content === null,
-    size: content?.size ?? 0,
     etag: content?.etag ?? '',
-    lastModified: version.lastModified,
+    checksum: content?.checksum ? packedChecksum(content.checksum) : null,
     owner: version.owner,
     metadata: content === null ? null : metadataText(content.metadata),
     tags: content === null ? null : tagsText(content.tags),
-    checksumAlgorithm: content?.checksum?.algorithm ?? null,
-    checksumType: content?.checksum?.type ?? null,
-    checksumValue: content?.checksum?.value ?? null,
     parts: content?.parts ? JSON.stringify(content.parts) : null,
     manifest: content === null ? null : manifestText(content.manifest),
     chain: null,
+    isNull: nonce === null,
+    deleteMarker: content === null,
   }
   return version.before === undefined ? row : { ...row, chain: chainText(row, version.before) }
 }
@@ -143,24 +145,24 @@ function chainText(row: VersionRow, before: VersionRow | null): string {
 }
 
 /** Columns of a listing, in the order that `listedVersion` reads; manifests and metadata stay where they are. */
-export const listedColumns = [
-  'key', 'seq', 'nonce', 'is_null', 'delete_marker', 'size', 'etag', 'last_modified', 'owner_account_id', 'checksum_algorithm', 'checksum_type',
-] as const
+export const listedColumns = ['key', 'seq', 'nonce', 'size', 'etag', 'last_modified', 'checksum'] as const
 
 export function listedVersion(row: WireRow, at: number, isLatest: boolean): ListedVersion {
   const seq = Number(row[at + 1])
+  const etag = row[at + 4] as string | null
+  const checksum = row[at + 6] as string | null
+  const kind = checksum === null ? null : checksumKind(Number.parseInt(checksum.slice(2, 4), 16))
   return {
     key: row[at] as string,
     seq,
-    versionId: versionIdOfRow({ seq, nonce: row[at + 2] as string, isNull: row[at + 3] === 't' }),
+    versionId: versionIdOfRow({ seq, nonce: row[at + 2] as string | null }),
     isLatest,
-    isDeleteMarker: row[at + 4] === 't',
-    size: Number(row[at + 5]),
-    etag: row[at + 6] as string,
-    lastModified: Number(row[at + 7]),
-    ownerAccountId: row[at + 8] as string,
-    checksumAlgorithm: row[at + 9] as ChecksumAlgorithm | null,
-    checksumType: row[at + 10] as ChecksumType | null,
+    isDeleteMarker: etag === null,
+    size: Number(row[at + 3]),
+    etag: etag === null ? '' : unpackedEtag(etag, 2),
+    lastModified: Number(row[at + 5]),
+    checksumAlgorithm: kind?.algorithm ?? null,
+    checksumType: kind?.type ?? null,
     storageClass: 'STANDARD',
   }
 }

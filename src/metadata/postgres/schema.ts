@@ -72,46 +72,45 @@ export const bucketUsage = pgTable('bucket_usage', {
   bytes: bigint({ mode: 'number' }).notNull(),
 }, (table) => [primaryKey({ columns: [table.bucketId, table.shard] })])
 
-/** One version of a key; the same in both tables of versions, so that rows move between them unchanged. */
+/**
+ * One version of a key; the same in both tables of versions, so that rows move between them unchanged. There is a row for every
+ * object: wide columns come first, so that none is padded, and what most objects do not have is null, which takes no room.
+ */
 const versionColumns = () => ({
-  bucketId: integer('bucket_id').notNull(),
-  key: keyText().notNull(),
   /** Sequence at which it became current. */
   seq: bigint({ mode: 'number' }).notNull(),
-  /** Random half of the version id. */
-  nonce: bigint({ mode: 'bigint' }).notNull(),
-  isNull: boolean('is_null').notNull(),
-  deleteMarker: boolean('delete_marker').notNull(),
   size: bigint({ mode: 'number' }).notNull(),
-  etag: text().notNull(),
   lastModified: bigint('last_modified', { mode: 'number' }).notNull(),
-  ownerAccountId: text('owner_account_id').notNull(),
-  /** Null instead of empty, here and below: most objects have none, and a null takes no room. */
+  /** Random half of the version id; null for the null version. */
+  nonce: bigint({ mode: 'bigint' }),
+  bucketId: integer('bucket_id').notNull(),
+  key: keyText().notNull(),
+  /** 16 bytes, and two more with the number of parts where the text has `-N`; null for a delete marker. */
+  etag: bytea(),
+  /** A byte for algorithm and type, then the value (see `packed.ts`). */
+  checksum: bytea(),
+  /** Null: the bucket's owner. */
+  ownerAccountId: text('owner_account_id'),
   metadata: jsonb(),
   tags: jsonb(),
-  checksumAlgorithm: text('checksum_algorithm'),
-  checksumType: text('checksum_type'),
-  checksumValue: text('checksum_value'),
   parts: jsonb(),
   manifest: bytea(),
   /** Hash over this version and the one before. */
   chain: bytea(),
 })
 
-/** The current version of each key, delete markers included. */
-export const objects = pgTable('objects', versionColumns(), (table) => [
-  primaryKey({ columns: [table.bucketId, table.key] }),
-  // Listings read this one, so that a page does not wade through deleted keys.
-  index('objects_listed').on(table.bucketId, table.key).where(sql`NOT delete_marker`),
-])
+/** The current version of each key that has an object: what listings show, so that a page wades through nothing else. */
+export const objects = pgTable('objects', versionColumns(), (table) => [primaryKey({ columns: [table.bucketId, table.key] })])
 
+/** Versions that are not current any more, and delete markers, the current ones among them. */
 export const noncurrentVersions = pgTable('noncurrent_versions', {
   ...versionColumns(),
-  /** Sequence at which it stopped being current. */
-  noncurrentSeq: bigint('noncurrent_seq', { mode: 'number' }).notNull(),
+  /** Sequence at which it stopped being current; null: a delete marker that is. */
+  noncurrentSeq: bigint('noncurrent_seq', { mode: 'number' }),
 }, (table) => [
   uniqueIndex('noncurrent_versions_newest_first').on(table.bucketId, table.key, table.seq.desc()),
-  uniqueIndex('noncurrent_versions_null').on(table.bucketId, table.key).where(sql`is_null`),
+  uniqueIndex('noncurrent_versions_null').on(table.bucketId, table.key).where(sql`nonce IS NULL`),
+  uniqueIndex('noncurrent_versions_marker').on(table.bucketId, table.key).where(sql`noncurrent_seq IS NULL`),
 ])
 
 export const uploads = pgTable('uploads', {

@@ -1,7 +1,8 @@
 import { S3Error } from '../../domain/errors.ts'
-import type { Account, ListedVersion } from '../../domain/model.ts'
+import type { Account, ListedObject, ListedVersion } from '../../domain/model.ts'
 import type { ListedPage } from '../../metadata/store.ts'
 import { isoDate } from '../../protocol/headers.ts'
+import { objectContents } from '../../protocol/xml-listing.ts'
 import { element, encodeKey, optional, renderXml, type XmlElement } from '../../protocol/xml.ts'
 import { checkedVersionId, decodeToken, encodeToken, encodingTypeParam, invalidArgument, pageSize } from '../inputs.ts'
 import { bucketOperation, type BucketContext, type OperationRequest } from '../operation.ts'
@@ -13,7 +14,7 @@ interface ListInput {
   readonly encodingType: 'url' | undefined
 }
 
-const emptyPage: ListedPage = { versions: [], commonPrefixes: [], truncated: false, next: '', nextVersionId: null }
+const emptyPage = { rows: [], commonPrefixes: [], truncated: false, next: '', nextVersionId: null }
 
 export const listObjects = bucketOperation({
   name: 'ListObjects', route: 'GET bucket', action: 's3:ListBucket', body: 'none',
@@ -29,7 +30,7 @@ export const listObjects = bucketOperation({
         // Without a delimiter clients continue after the last key.
         ...(page.truncated && input.delimiter !== '' ? [element('NextMarker', encode(page.next))] : []),
         ...commonHead(input, page, encode),
-        ...renderObjects(page.versions, encode, context.principal.account), ...renderPrefixes(page, encode),
+        objectContents(page.rows, encode, [ownerOf(context.principal.account)]), ...renderPrefixes(page, encode),
       ]),
     }
   },
@@ -55,8 +56,8 @@ export const listObjectsV2 = bucketOperation({
         element('Name', context.bucket.name), element('Prefix', encode(input.prefix)),
         ...optional('StartAfter', input.startAfter === '' ? undefined : encode(input.startAfter)),
         ...optional('ContinuationToken', input.token), ...(page.truncated ? [element('NextContinuationToken', encodeToken(page.next))] : []),
-        element('KeyCount', page.versions.length + page.commonPrefixes.length), ...commonHead(input, page, encode),
-        ...renderObjects(page.versions, encode, input.fetchOwner ? context.principal.account : null), ...renderPrefixes(page, encode),
+        element('KeyCount', page.rows.length + page.commonPrefixes.length), ...commonHead(input, page, encode),
+        objectContents(page.rows, encode, input.fetchOwner ? [ownerOf(context.principal.account)] : []), ...renderPrefixes(page, encode),
       ]),
     }
   },
@@ -87,7 +88,7 @@ export const listObjectVersions = bucketOperation({
         element('VersionIdMarker', input.versionIdMarker ?? ''),
         ...(page.truncated ? [element('NextKeyMarker', encode(page.next)), ...optional('NextVersionIdMarker', page.nextVersionId)] : []),
         ...commonHead(input, page, encode),
-        ...page.versions.map((version) => renderVersion(version, encode, principal.account)), ...renderPrefixes(page, encode),
+        ...page.rows.map((version) => renderVersion(version, encode, principal.account)), ...renderPrefixes(page, encode),
       ]),
     }
   },
@@ -103,11 +104,11 @@ function listInput(request: OperationRequest): ListInput {
   return { prefix, delimiter, limit: pageSize(request, 'max-keys'), encodingType: encodingTypeParam(request) }
 }
 
-async function pageOf(input: ListInput, after: string, { bucket, metadata }: BucketContext): Promise<ListedPage> {
+async function pageOf(input: ListInput, after: string, { bucket, metadata }: BucketContext): Promise<ListedPage<ListedObject>> {
   return input.limit === 0 ? emptyPage : metadata.listObjects(bucket.id, { prefix: input.prefix, delimiter: input.delimiter, after, limit: input.limit })
 }
 
-function commonHead(input: ListInput, page: ListedPage, encode: (key: string) => string): readonly XmlElement[] {
+function commonHead(input: ListInput, page: ListedPage<unknown>, encode: (key: string) => string): readonly XmlElement[] {
   return [
     element('MaxKeys', input.limit),
     ...(input.delimiter === '' ? [] : [element('Delimiter', encode(input.delimiter))]),
@@ -115,16 +116,8 @@ function commonHead(input: ListInput, page: ListedPage, encode: (key: string) =>
   ]
 }
 
-function renderPrefixes(page: ListedPage, encode: (key: string) => string): readonly XmlElement[] {
+function renderPrefixes(page: ListedPage<unknown>, encode: (key: string) => string): readonly XmlElement[] {
   return page.commonPrefixes.map((prefix) => element('CommonPrefixes', [element('Prefix', encode(prefix))]))
-}
-
-function renderObjects(versions: readonly ListedVersion[], encode: (key: string) => string, owner: Account | null): readonly XmlElement[] {
-  const ownerElement = owner === null ? [] : [ownerOf(owner)]
-  return versions.map((version) => element('Contents', [
-    element('Key', encode(version.key)), element('LastModified', isoDate(version.lastModified)), element('ETag', `"${version.etag}"`),
-    ...checksumFields(version), element('Size', version.size), ...ownerElement, element('StorageClass', version.storageClass),
-  ]))
 }
 
 function renderVersion(version: ListedVersion, encode: (key: string) => string, owner: Account): XmlElement {

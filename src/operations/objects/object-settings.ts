@@ -22,7 +22,7 @@ export const getObjectAcl = bucketOperation({
   input: asked,
   async run(input, context) {
     const version = await open(input, context)
-    return { status: 200, headers: versionIdHeader(context.bucket.versioning, version.versionId), body: await ownerOnlyAcl(version.ownerAccountId, context) }
+    return { status: 200, headers: versionIdHeader(context.bucket.versioning, version.versionId), body: await ownerOnlyAcl(version.ownerAccountId ?? context.bucket.accountId, context) }
   },
 })
 
