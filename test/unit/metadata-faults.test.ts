@@ -88,7 +88,7 @@ describe('a lost database', () => {
   test('one bad command in a group fails alone', async () => {
     const results = await Promise.allSettled([put('good/1'), put('bad\0'), put('good/2')])
     expect(results).toMatchObject([{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'InvalidArgument' } }, { status: 'fulfilled' }])
-    expect(await store.listObjects(bucketId, { prefix: 'good/', delimiter: '', after: '', limit: 10 })).toMatchObject({ versions: [{ key: 'good/1' }, { key: 'good/2' }] })
+    expect(await store.listObjects(bucketId, { prefix: 'good/', delimiter: '', after: '', limit: 10 })).toMatchObject({ rows: [{ key: 'good/1' }, { key: 'good/2' }] })
   })
 
   test('a flood is refused beyond the queue instead of growing without bound', async () => {
