@@ -76,7 +76,7 @@ const skipText = `WITH RECURSIVE walk AS (
     (SELECT first.*, 1 AS place FROM (${step('$2')}) first)
     UNION ALL SELECT next.*, walk.place + 1 FROM walk, LATERAL (${step(behindStep)}) next WHERE walk.place < $7::integer
   ) SELECT walk.key, coalesce(o.size, 0) AS size, coalesce(o.last_modified, 0) AS last_modified, coalesce(o.etag, '') AS etag, o.checksum
-  FROM walk LEFT JOIN LATERAL (SELECT * FROM objects WHERE walk.found = 0 AND bucket_id = $1 AND key = walk.key) o ON true ORDER BY walk.place`
+  FROM walk LEFT JOIN LATERAL (SELECT * FROM objects WHERE walk.found = 0 AND bucket_id = $1 AND key = walk.key LIMIT 1) o ON true ORDER BY walk.place`
 
 /**
  * The versions that follow `afterVersionId` inside its key. Null when that is not asked for, or when the version was a null

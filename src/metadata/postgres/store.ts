@@ -35,7 +35,7 @@ const poolMax = 3
 
 /** Point look-ups and pages by their indexes, whatever the statistics say of a table that was empty a moment ago. */
 const readSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-  SET enable_bitmapscan = off; SET jit = off; SET statement_timeout = '20s'`
+  SET enable_bitmapscan = off; SET enable_material = off; SET jit = off; SET statement_timeout = '20s'`
 
 /**
  * Migrates the database and opens the metadata room on it. Rejects with a plain Error that an operator can act on. The connections
