@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import type { Server } from './launch.ts'
 import { loadBySockets } from './sockets.ts'
+import { stamped } from './wire.ts'
 import { hasWrk } from './wrk.ts'
 
 /** What the scenarios of one server in one round share. */
@@ -28,7 +29,7 @@ const largeBytes = 64 * 1024 ** 2
 export const pageKeys = 1000
 export const fillPrefixes = 100
 /** How many requests are signed before they are sent. */
-const batch = 50_000
+const batch = 20_000
 const checkedEach = 997
 
 export const largeKeys = Array.from({ length: 8 }, (_, index) => `large/${index}`)
@@ -53,19 +54,30 @@ export async function fillObjects(bench: Bench): Promise<void> {
   const startedAt = performance.now()
   for (let from = 0; from < bench.objects; from += batch) {
     const keys = Array.from({ length: Math.min(batch, bench.objects - from) }, (_, index) => fillKey(bench, from + index))
-    await sendAll(bench, keys.map((key) => bench.server.signer.path('PUT', fillBucket, key)), bench.bodies.small, 64)
+    await sendAll(bench, keys.map((key) => bench.server.signer.path('PUT', fillBucket, key)), bench.bodies.small, 64, fillStamp(from / batch))
   }
   bench.putsPerSecond = (bench.objects * 1000) / (performance.now() - startedAt)
   await checkObjects(bench)
 }
 
 export async function checkObjects(bench: Bench): Promise<void> {
-  for (let index = 0; index < bench.objects; index += checkedEach * Math.ceil(bench.objects / 50_000)) await check(bench, fillBucket, fillKey(bench, index), bench.bodies.small)
+  for (let index = 0; index < bench.objects; index += checkedEach * Math.ceil(bench.objects / 50_000)) {
+    const body = stamped(bench.bodies.small, fillStamp(Math.floor(index / batch)), index % batch)
+    await check(bench, fillBucket, fillKey(bench, index), body)
+  }
 }
 
 export async function fillLarge(bench: Bench): Promise<void> {
-  await sendAll(bench, largeKeys.map((key) => bench.server.signer.path('PUT', fillBucket, key)), bench.bodies.large, 2)
-  await check(bench, fillBucket, largeKeys[0] ?? '', bench.bodies.large)
+  await sendAll(bench, largeKeys.map((key) => bench.server.signer.path('PUT', fillBucket, key)), bench.bodies.large, 2, fillStamp(0))
+  await check(bench, fillBucket, largeKeys[0] ?? '', stamped(bench.bodies.large, fillStamp(0), 0))
+}
+
+/** What the bodies of a batch of the fill begin with: known, so that what comes back can be compared. */
+const fillStamp = (batchIndex: number): string => `f${batchIndex.toString(16).padStart(7, '0')}`
+
+/** That of any other load. */
+export function newStamp(): string {
+  return `a${randomBytes(4).toString('hex').slice(1)}`
 }
 
 let runs = 0
@@ -80,16 +92,16 @@ export function newKeys(bench: Bench, count: number): string[] {
 export async function takeDeletable(bench: Bench, wanted: number): Promise<string[]> {
   if (bench.deletable.length < wanted / 2) {
     const keys = newKeys(bench, wanted - bench.deletable.length)
-    await sendAll(bench, keys.map((key) => bench.server.signer.path('PUT', bucket, key)), bench.bodies.small, 64)
+    await sendAll(bench, keys.map((key) => bench.server.signer.path('PUT', bucket, key)), bench.bodies.small, 64, newStamp())
     bench.deletable.push(...keys)
   }
   return bench.deletable.splice(0, wanted)
 }
 
 /** Sends each request once; throws unless every one is answered by 2xx. */
-async function sendAll(bench: Bench, paths: readonly string[], body: Buffer | null, connections: number): Promise<void> {
+async function sendAll(bench: Bench, paths: readonly string[], body: Buffer | null, connections: number, stamp?: string): Promise<void> {
   const { host, port } = bench.server
-  const result = await loadBySockets({ host, port, method: 'PUT', paths, body: body ?? Buffer.alloc(0), connections, seconds: 1200, once: true })
+  const result = await loadBySockets({ host, port, method: 'PUT', paths, body: body ?? Buffer.alloc(0), connections, seconds: 1200, once: true, ...stamp === undefined ? {} : { stamp } })
   if (result.requests !== paths.length || result.refused + result.broken > 0) {
     throw new Error(`Filling failed: ${result.requests} of ${paths.length} requests answered, ${result.refused} refused, ${result.broken} connections broken`)
   }

@@ -28,6 +28,11 @@ export interface Load {
   readonly headers?: Readonly<Record<string, string>>
   /** The same for every request. */
   readonly body: Uint8Array | null
+  /**
+   * Eight hex digits: the body begins with them and the number of the request, so that no two bodies are the same. A server that
+   * keeps equal blocks once (Garage) would have nothing to write otherwise.
+   */
+  readonly stamp?: string
   /** Whole requests in place of paths, headers and body: only for the generator in Node. */
   readonly requests?: readonly Buffer[]
   readonly connections: number

@@ -1,10 +1,10 @@
-import { bucket, fillBucket, fillKey, newKeys, takeDeletable, type Bench } from './bench.ts'
+import { bucket, fillBucket, fillKey, newKeys, newStamp, takeDeletable, type Bench } from './bench.ts'
 import type { LoadResult } from './load.ts'
 import { openLoop, type OpenLoopResult } from './open-loop.ts'
 import { createRandom } from './random.ts'
 import { hasWrk, loadByWrk } from './wrk.ts'
 import { loadBySockets } from './sockets.ts'
-import { requestBytes } from './wire.ts'
+import { requestBytes, stamped } from './wire.ts'
 
 /** Of a hundred requests. */
 const shares = { GET: 45, PUT: 30, HEAD: 15, DELETE: 10 }
@@ -16,13 +16,14 @@ export async function prepareMixed(bench: Bench, perSecond: number, connections:
   const random = createRandom()
   const total = Math.floor(perSecond * seconds)
   const putKeys = newKeys(bench, total)
+  const stamp = newStamp()
   const deleteKeys = await takeDeletable(bench, Math.ceil(total * 0.15))
   let [puts, deletes] = [0, 0]
   const requests = Array.from({ length: total }, () => {
     const at = random() * 100
     const reading = (method: string) => ({ host, port, method, path: signer.path(method, fillBucket, fillKey(bench, Math.floor(random() * bench.objects))) })
     if (at < shares.GET) return requestBytes(reading('GET'))
-    if (at < shares.GET + shares.PUT) return requestBytes({ host, port, method: 'PUT', path: signer.path('PUT', bucket, putKeys[puts++] ?? ''), body: bench.bodies.small })
+    if (at < shares.GET + shares.PUT) return requestBytes({ host, port, method: 'PUT', path: signer.path('PUT', bucket, putKeys[puts++] ?? ''), body: stamped(bench.bodies.small, stamp, puts) })
     if (at < shares.GET + shares.PUT + shares.HEAD) return requestBytes(reading('HEAD'))
     return requestBytes({ host, port, method: 'DELETE', path: signer.path('DELETE', bucket, deleteKeys[deletes++] ?? '') })
   })
@@ -34,8 +35,8 @@ export async function prepareMixed(bench: Bench, perSecond: number, connections:
   }
 }
 
-const probesPerSecond = 50
-const probeConnections = 4
+const probesPerSecond = 200
+const probeConnections = 8
 /** Signatures that are made before: more than any server answers. */
 const saturatingPutsPerSecond = 20_000
 
@@ -49,12 +50,13 @@ export async function prepareSaturated(bench: Bench, connections: number): Promi
   const total = Math.floor(probesPerSecond * seconds)
   const probeKeys = newKeys(bench, total)
   // A read, a look and a write in turn.
+  const probeStamp = newStamp()
   const probes = probeKeys.map((key, index) => {
     const read = fillKey(bench, (index * 7919) % bench.objects)
     const [method, bucketName, name] = index % 3 === 0 ? ['GET', fillBucket, read] as const : index % 3 === 1 ? ['HEAD', fillBucket, read] as const : ['PUT', bucket, key] as const
-    return requestBytes({ host, port, method, path: signer.path(method, bucketName, name), body: method === 'PUT' ? bench.bodies.small : null })
+    return requestBytes({ host, port, method, path: signer.path(method, bucketName, name), body: method === 'PUT' ? stamped(bench.bodies.small, probeStamp, index) : null })
   })
-  const load = { host, port, method: 'PUT', paths, body: bench.bodies.small, connections, seconds, once: true } as const
+  const load = { host, port, method: 'PUT', paths, body: bench.bodies.small, connections, seconds, once: true, stamp: newStamp() } as const
   return async () => {
     const [many, one] = await Promise.all([
       await hasWrk() ? loadByWrk(load) : loadBySockets(load),

@@ -5,7 +5,7 @@ import path from 'node:path'
 import type { Sample } from './figure.ts'
 import type { Memory } from './processes.ts'
 import type { ServerRound } from './samples.ts'
-import { isLarge, unitOf, type Row } from './scenarios.ts'
+import { unitOf, type Row } from './scenarios.ts'
 import { outDir, root } from './server.ts'
 import { comparisonLines, markdown } from './tables.ts'
 

@@ -24,6 +24,9 @@ export interface MeasuredRow extends Row {
   readonly diskBytesPerObject: number | null
 }
 
+/** A server that refuses more than this has no figures for the scenario. */
+const failedShareMax = 0.001
+
 export function samplesOf(run: ServerRound): Sample[] {
   const { server, round, startSeconds, memory } = run
   const megabytes = ({ serverBytes, helperBytes }: Memory): number => (serverBytes + helperBytes) / 1e6
@@ -45,6 +48,9 @@ export function figuresOf(row: MeasuredRow): Figure[] {
   const named = (figure: Figure): Figure => ({ ...figure, name: `${scenario} ${connections}: ${figure.name}` })
   const units = requests * unit.perRequest
   const cpuSeconds = ((row.serverCpuMicroseconds + row.helperCpuMicroseconds) * requests) / 1e6
+  // Past the limit a refusal is an answer; elsewhere it is one that did no work, and a rate of those says nothing.
+  const failed = row.broken + (scenario === 'saturated' ? 0 : row.refused)
+  if (failed > requests * failedShareMax) return [less('refused or broken', '', failed)].map(named)
   return [
     ...isOpenLoop(scenario) ? [] : [more(`${unit.name}/s`, '', units / seconds)],
     ...cpuSeconds > 0 ? [more(`${unit.name}/CPU-second`, '', units / cpuSeconds)] : [],
@@ -52,7 +58,9 @@ export function figuresOf(row: MeasuredRow): Figure[] {
     ...row.loopDelayMs === null ? [] : [less('event loop p99.9', 'ms', row.loopDelayMs.p999)],
     ...row.diskBytesPerObject === null ? [] : [less('disk bytes/object', '', row.diskBytesPerObject)],
     ...row.memory === null ? [] : [less('memory', 'MB', (row.memory.serverBytes + row.memory.helperBytes) / 1e6)],
-    less('refused', '', row.refused + (row.probeRefused ?? 0)), less('broken', '', row.broken),
+    // Both should be none, and what is none has no ratio.
+    ...row.refused > 0 ? [less('refused', '', row.refused)] : [], ...row.broken > 0 ? [less('broken', '', row.broken)] : [],
+    ...row.probeRefused === undefined ? [] : [less('refused to the one client', '', row.probeRefused)],
   ].map(named)
 }
 

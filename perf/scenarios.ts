@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { bucket, fillBucket, fillKey, fillLarge, fillObjects, fillPrefixes, largeKeys, newKeys, pageKeys, smallBytes, takeDeletable, type Bench } from './bench.ts'
+import { bucket, fillBucket, fillKey, fillLarge, fillObjects, fillPrefixes, largeKeys, newKeys, newStamp, pageKeys, smallBytes, takeDeletable, type Bench } from './bench.ts'
 import type { Profiler } from './inspector.ts'
 import type { LoopDelay } from './launch.ts'
 import type { Load, LoadResult } from './load.ts'
@@ -173,7 +173,7 @@ async function prepare(bench: Bench, scenario: ScenarioName, connections: number
     case 'saturated':
       return prepareSaturated(bench, connections)
     case 'put-large': {
-      const load: Load = { ...base, method: 'PUT', paths: largeKeys.map((key) => signer.path('PUT', bucket, key)), body: bench.bodies.large }
+      const load: Load = { ...base, method: 'PUT', paths: largeKeys.map((key) => signer.path('PUT', bucket, key)), body: bench.bodies.large, stamp: newStamp() }
       return () => loadBySockets(load)
     }
     case 'get-large': {
@@ -187,7 +187,7 @@ async function prepare(bench: Bench, scenario: ScenarioName, connections: number
 function puts(bench: Bench, connections: number, body: Buffer, perSecondMax: number): () => Promise<LoadResult> {
   const { signer, host, port } = bench.server
   const keys = newKeys(bench, Math.ceil(bench.seconds * Math.min(perSecondMax, 3000 * connections)))
-  const load: Load = { host, port, method: 'PUT', paths: keys.map((key) => signer.path('PUT', bucket, key)), body, connections, seconds: bench.seconds, once: true }
+  const load: Load = { host, port, method: 'PUT', paths: keys.map((key) => signer.path('PUT', bucket, key)), body, connections, seconds: bench.seconds, once: true, stamp: newStamp() }
   return async () => {
     const result = await (bench.wrk ? loadByWrk(load) : loadBySockets(load))
     // The last ones on the way may not have arrived: they are left out, which DELETE does not notice.

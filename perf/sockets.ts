@@ -2,13 +2,17 @@ import { connect, type Socket } from 'node:net'
 import { createAnswerReader } from './answers.ts'
 import type { Load, LoadResult } from './load.ts'
 import { quantile } from './statistics.ts'
-import { headBytes } from './wire.ts'
+import { headBytes, stampBytes, stampOf } from './wire.ts'
 
 /** All sockets read into this one: what they read is looked at before the next one reads. */
 const readBuffer = Buffer.allocUnsafeSlow(1024 ** 2)
 
+/** Bodies up to this leave in one write with their head. */
+const smallBytesMax = 65_536
+
 interface Progress {
   next: number
+  sent: number
   readonly stopAt: number
   requests: number
   bytes: number
@@ -24,7 +28,7 @@ interface Progress {
  */
 export async function loadBySockets(load: Load): Promise<LoadResult> {
   const heads = load.requests ?? load.paths.map((path) => headOf(load, path))
-  const progress: Progress = { next: 0, stopAt: performance.now() + load.seconds * 1000, requests: 0, bytes: 0, refused: 0, broken: 0, latenciesMs: [] }
+  const progress: Progress = { next: 0, sent: 0, stopAt: performance.now() + load.seconds * 1000, requests: 0, bytes: 0, refused: 0, broken: 0, latenciesMs: [] }
   const startedAt = performance.now()
   await Promise.all(Array.from({ length: load.connections }, () => runConnection(load, heads, progress)))
   const seconds = (performance.now() - startedAt) / 1000
@@ -39,7 +43,25 @@ export async function loadBySockets(load: Load): Promise<LoadResult> {
 function headOf(load: Load, path: string): Buffer {
   const head = headBytes({ ...load, path }, load.body?.length ?? null)
   // A small body leaves with its head in one write; a large one is not copied for each request.
-  return load.body !== null && load.body.length <= 65_536 ? Buffer.concat([head, load.body]) : head
+  return load.body !== null && load.body.length <= smallBytesMax ? Buffer.concat([head, load.body]) : head
+}
+
+/** A body that is alike but for its stamp is stamped in place, where its copy has been sent; a large one leaves in pieces. */
+function send(socket: Socket, { body, requests, stamp }: Load, request: Buffer, index: number): void {
+  if (body === null || requests !== undefined) {
+    socket.write(request)
+    return
+  }
+  if (body.length <= smallBytesMax) {
+    if (stamp !== undefined) request.write(stampOf(stamp, index), request.length - body.length, 'latin1')
+    socket.write(request)
+    return
+  }
+  socket.cork()
+  socket.write(request)
+  if (stamp !== undefined) socket.write(stampOf(stamp, index), 'latin1')
+  socket.write(stamp === undefined ? body : body.subarray(stampBytes))
+  socket.uncork()
 }
 
 /** Sends and reads until the requests or the time are used up; an error ends this connection and is counted. */
@@ -57,8 +79,7 @@ function runConnection(load: Load, heads: readonly Buffer[], progress: Progress)
       }
       progress.next++
       sentAt = performance.now()
-      socket.write(head)
-      if (load.body !== null && load.body.length > 65_536) socket.write(load.body)
+      send(socket, load, head, progress.sent++)
     }
     const socket: Socket = connect({
       host: load.host,

@@ -21,28 +21,30 @@ export interface Target {
 const minio = ['minio']
 const relaxedPeers = ['versitygw', 'garage']
 const strictPeers = ['minio', 'garage-fsync']
-/** Reads make nothing durable, so that the class of a peer does not matter for them. */
-const anyPeer = ['minio', 'versitygw', 'garage']
 
 const more = (figure: string, against: readonly string[], must: number | null, aim: number | null): Check => ({ figure, against, must, aim, better: 'more' })
+/** "Best" is the best of the peers in the same class: asked of Holdfast in both. */
+const best = (figure: string, must: number | null, aim: number | null): Check[] => [
+  more(figure, strictPeers, must, aim), { ...more(figure, relaxedPeers, must, aim), ours: 'holdfast-relaxed' },
+]
 const atMost = (figure: string | RegExp, unit: string, must: number | null, aim: number | null): Check => ({ figure, unit, must, aim, better: 'less' })
 
 /** What the project wants to reach: `must` always, `aim` or a reason why not. */
 export const targets: readonly Target[] = [
   { label: 'PUT 4 KiB, class S, 64 connections', checks: [more('put 64: requests/s', minio, 5, 12)] },
   { label: 'PUT 4 KiB, class S, 1 connection', checks: [more('put 1: requests/s', minio, 1.3, 2.5)] },
-  { label: 'PUT 4 KiB, class R, 64 connections', checks: [{ ...more('put 64: requests/s', relaxedPeers, 2, 6), ours: 'holdfast-relaxed' }] },
-  { label: 'GET 4 KiB, 64 connections', checks: [more('get 64: requests/s', minio, 3, 8), more('get 64: requests/s', anyPeer, 2, 6)] },
-  { label: 'HEAD, 64 connections', checks: [more('head 64: requests/s', minio, 3, 8), more('head 64: requests/s', anyPeer, 1.5, 4)] },
-  { label: 'LIST, 1,000 keys a page', checks: [more('list 4: keys/s', minio, 4, 10), more('list 4: keys/s', anyPeer, 0.8, 2)] },
-  { label: 'LIST by delimiter', checks: [more('list-delimiter 4: pages/s', minio, 1, null), more('list-delimiter 4: pages/s', anyPeer, null, 1)] },
+  { label: 'PUT 4 KiB, class R, 64 connections', checks: best('put 64: requests/s', 2, 6).slice(1) },
+  { label: 'GET 4 KiB, 64 connections', checks: [more('get 64: requests/s', minio, 3, 8), ...best('get 64: requests/s', 2, 6)] },
+  { label: 'HEAD, 64 connections', checks: [more('head 64: requests/s', minio, 3, 8), ...best('head 64: requests/s', 1.5, 4)] },
+  { label: 'LIST, 1,000 keys a page', checks: [more('list 4: keys/s', minio, 4, 10), ...best('list 4: keys/s', 0.8, 2)] },
+  { label: 'LIST by delimiter', checks: [more('list-delimiter 4: pages/s', minio, 1, null), ...best('list-delimiter 4: pages/s', null, 1)] },
   { label: 'DELETE single', checks: [more('delete 64: requests/s', minio, 3, 8)] },
   { label: 'DeleteObjects of 1,000', checks: [more('delete-many 4: keys/s', minio, 10, 30)] },
-  { label: 'PUT 64 MiB', checks: [more('put-large 1: MB/s', strictPeers, 1, null), more('put-large 8: MB/s', strictPeers, 1, 1.3)] },
+  { label: 'PUT 64 MiB', checks: [...best('put-large 1: MB/s', 1, null), ...best('put-large 8: MB/s', 1, 1.3)] },
   {
     label: 'GET 64 MiB',
     checks: [
-      more('get-large 1: MB/s', anyPeer, 1, 1.3), more('get-large 8: MB/s', anyPeer, 1, 1.3),
+      ...best('get-large 1: MB/s', 1, 1.3), ...best('get-large 8: MB/s', 1, 1.3),
       more('get-large 1: MB/CPU-second', minio, 1, 2), more('get-large 8: MB/CPU-second', minio, 1, 2),
     ],
   },

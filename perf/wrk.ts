@@ -29,7 +29,7 @@ export async function loadByWrk(load: Load, threads = 1): Promise<LoadResult> {
     writeFileSync(headerFile, Object.entries(load.headers ?? {}).map(([name, value]) => `${name}: ${value}\r\n`).join(''))
     const { stdout } = await run('wrk', [
       `-t${threads}`, `-c${load.connections}`, `-d${Math.ceil(load.seconds)}s`, '--timeout', '30s', '-s', script, `http://${load.host}:${load.port}/`, '--',
-      load.method, pathFile, load.body === null ? '-' : bodyFile, load.once ? 'once' : 'again', String(threads), headerFile,
+      load.method, pathFile, load.body === null ? '-' : bodyFile, load.once ? 'once' : 'again', String(threads), headerFile, load.stamp ?? '-',
     ])
     const line = /^RESULT (.*)$/m.exec(stdout)?.[1]
     if (line === undefined) throw new Error(`wrk printed no result:\n${stdout}`)
