@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } fr
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { connectionsOf, readOptions, type Options } from './options.ts'
+import { readOptions, type Options } from './options.ts'
 import { descendantsOf } from './processes.ts'
 import { tableHead, tableLine } from './report.ts'
+import { connectionsOf } from './scenario-names.ts'
 import { fill, measure, openBench } from './scenarios.ts'
 import { makeDataFolder, outDir, root, startHoldfast } from './server.ts'
 

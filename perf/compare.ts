@@ -1,5 +1,6 @@
 import path from 'node:path'
-import { connectionsOf, readOptions, type ScenarioName } from './options.ts'
+import { readOptions, type ScenarioName } from './options.ts'
+import { connectionsOf } from './scenario-names.ts'
 import { fill, measure, openBench, type Bench, type Row } from './scenarios.ts'
 import { makeDataFolder, startHoldfast, type DataFolder, type Server } from './server.ts'
 import { median } from './statistics.ts'

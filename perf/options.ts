@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import type { DurabilityClass } from './launch.ts'
-import { connectionsByScenario, quickConnections, quickScenarios, scenarioNames, type ScenarioName } from './scenario-names.ts'
+import { quickScenarios, scenarioNames, type ScenarioName } from './scenario-names.ts'
 
 export { scenarioNames, type ScenarioName } from './scenario-names.ts'
 
@@ -92,12 +92,6 @@ export function readOptions(argv: readonly string[], longRuns: readonly string[]
     profile: values.profile,
     keep: values.keep,
   }
-}
-
-/** How many connections a scenario is measured with, one line for each. */
-export function connectionsOf(scenario: ScenarioName, { connections, quick }: { connections: readonly number[] | null; quick: boolean }): readonly number[] {
-  const own = quick ? quickConnections[scenario] ?? connectionsByScenario[scenario] : connectionsByScenario[scenario]
-  return connections === null || scenario.endsWith('-large') ? own : connections
 }
 
 /** A server's class, as it is in this run. */

@@ -5,7 +5,7 @@ export const scenarioNames = [
 ] as const
 export type ScenarioName = (typeof scenarioNames)[number]
 
-export const connectionsByScenario: Readonly<Record<ScenarioName, readonly number[]>> = {
+const connectionsByScenario: Readonly<Record<ScenarioName, readonly number[]>> = {
   put: [1, 16, 64, 256],
   'put-128k': [64],
   get: [1, 64],
@@ -26,4 +26,10 @@ export const connectionsByScenario: Readonly<Record<ScenarioName, readonly numbe
 
 export const quickScenarios: readonly ScenarioName[] = ['put', 'put-128k', 'get', 'head', 'list', 'list-delimiter', 'delete', 'delete-many', 'mixed-800', 'meta', 'put-large', 'get-large']
 
-export const quickConnections: Readonly<Partial<Record<ScenarioName, readonly number[]>>> = { put: [1, 64], 'put-large': [8], 'get-large': [8] }
+const quickConnections: Readonly<Partial<Record<ScenarioName, readonly number[]>>> = { put: [1, 64], 'put-large': [8], 'get-large': [8] }
+
+/** How many connections a scenario is measured with, one line for each. */
+export function connectionsOf(scenario: ScenarioName, { connections, quick }: { connections: readonly number[] | null; quick: boolean }): readonly number[] {
+  const own = quick ? quickConnections[scenario] ?? connectionsByScenario[scenario] : connectionsByScenario[scenario]
+  return connections === null || scenario.endsWith('-large') ? own : connections
+}
