@@ -45,14 +45,14 @@ export function tableLine(row: Row, server = 'holdfast'): string {
 /** What is not in the rows, of each server's last round. */
 export function summary(servers: readonly ServerRound[]): string {
   const last = new Map(servers.map((round) => [round.server, round]))
-  const empty = new Map(servers.filter(({ startSeconds }) => startSeconds.empty !== null).map((round) => [round.server, round]))
-  return [...last.values()].flatMap(({ server, durability, version, settings, startSeconds, memory, others }) => [
+  const first = new Map(servers.toReversed().map((round) => [round.server, round]))
+  return [...last.values()].flatMap(({ server, durability, version, settings, startSeconds, memory }) => [
     `${server} ${version}, class ${durability}${Object.entries(settings).map(([name, value]) => `, ${name} ${value}`).join('')}`,
-    `  start: ${decimals(empty.get(server)?.startSeconds.empty ?? 0, 2)} s in an empty folder, ${decimals(startSeconds.again, 2)} s in one that has data`,
+    `  start: ${decimals(startSeconds.empty, 2)} s in an empty folder, ${decimals(startSeconds.again, 2)} s in one that has data`,
     ...Object.entries(memory).flatMap(([when, found]: [string, Memory | null]) => found === null ? [] : [
       `  memory ${when === 'loaded' ? 'under PUT' : when}: ${megabytes(found.serverBytes + found.helperBytes)} MB (server ${megabytes(found.serverBytes)}, ${found.helpers} helpers ${megabytes(found.helperBytes)})`,
     ]),
-    ...(empty.get(server)?.others ?? others).map(({ name, value, unit }) => `  ${name}: ${decimals(value, 2)} ${unit}`),
+    ...(first.get(server)?.others ?? []).map(({ name, value, unit }) => `  ${name}: ${decimals(value, 2)} ${unit}`),
   ]).join('\n')
 }
 

@@ -12,7 +12,7 @@ export interface ServerRound {
   readonly durability: DurabilityClass
   readonly version: string
   readonly settings: Readonly<Record<string, string>>
-  readonly startSeconds: { readonly empty: number | null; readonly again: number }
+  readonly startSeconds: { readonly empty: number; readonly again: number }
   readonly memory: { readonly idle: Memory; readonly loaded: Memory | null; readonly after: Memory }
   readonly rows: readonly MeasuredRow[]
   /** What is measured once: syncs, bytes on disk. */
@@ -32,7 +32,7 @@ export function samplesOf(run: ServerRound): Sample[] {
   const megabytes = ({ serverBytes, helperBytes }: Memory): number => (serverBytes + helperBytes) / 1e6
   const figures: Figure[] = [
     ...run.rows.flatMap(figuresOf),
-    ...startSeconds.empty === null ? [] : [less('start in an empty folder', 's', startSeconds.empty)],
+    less('start in an empty folder', 's', startSeconds.empty),
     less('start with data', 's', startSeconds.again),
     less('memory idle', 'MB', megabytes(memory.idle)),
     ...memory.loaded === null ? [] : [less('memory under PUT load', 'MB', megabytes(memory.loaded))],

@@ -44,8 +44,8 @@ const deletesPerPut = 3
 const deleteManySecondsMax = 4
 const metaThreads = 12
 
-/** Which scenarios need the objects of 4 KiB, and which the large ones. */
-const readsObjects: readonly ScenarioName[] = ['get', 'get-zipf', 'head', 'head-zipf', 'list', 'list-delimiter', 'mixed-800', 'mixed-4000', 'meta', 'saturated']
+/** Which scenarios need the objects of 4 KiB. */
+export const readsObjects: readonly ScenarioName[] = ['get', 'get-zipf', 'head', 'head-zipf', 'list', 'list-delimiter', 'mixed-800', 'mixed-4000', 'meta', 'saturated']
 
 /** Writes what the reads need and checks that what comes back is what was written. */
 export async function fill(bench: Bench, only: readonly ScenarioName[]): Promise<void> {

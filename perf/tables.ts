@@ -20,7 +20,7 @@ export function findings(samples: readonly Sample[]): Finding[] {
 }
 
 function findingOf(label: string, check: Check, samples: readonly Sample[]): Finding {
-  const { figure, ours = 'holdfast', against, must, aim, better, unit = '' } = check
+  const { figure, ours = 'holdfast', against, must, aim, better, bestOf, unit = '' } = check
   const present = against?.filter((peer) => samples.some((sample) => sample.server === peer && sample.name === figure))
   const matches = typeof figure === 'string' ? [figure] : [...new Set(samples.filter((sample) => sample.server === ours && figure.test(sample.name)).map(({ name }) => name))]
   const spreads = matches.flatMap((name) => {
@@ -37,7 +37,7 @@ function findingOf(label: string, check: Check, samples: readonly Sample[]): Fin
   }
   return {
     label,
-    what: `${name}${against === undefined ? '' : ` to ${present?.join(' / ') || against.join(' / ')}`}${ours === 'holdfast' ? '' : ` (${ours})`}`,
+    what: `${name}${against === undefined ? '' : ` to ${bestOf === undefined ? '' : `the best of class ${bestOf}: `}${present?.join(', ') || against.join(', ')}`}${ours === 'holdfast' ? '' : ` (${ours})`}`,
     must: goal(must), aim: goal(aim),
     measured: worst === null ? 'not in this run' : `${spreadText(worst.spread)}${present === undefined ? ` ${unit}` : ' x'}`.trim(),
     mustHolds: holds(must), aimHolds: holds(aim),

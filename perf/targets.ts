@@ -2,11 +2,12 @@
 export interface Check {
   /** As samples.ts names it; of a long run, what its name begins with up to the numbers in it. */
   readonly figure: string | RegExp
-  readonly label?: string
   readonly unit?: string
   readonly ours?: 'holdfast' | 'holdfast-relaxed'
   /** A ratio to this peer, or to the best of these in the same round; none: the value itself. */
   readonly against?: readonly string[]
+  /** `against` are all known peers of this class. */
+  readonly bestOf?: 'S' | 'R'
   /** Null: nothing is asked at this step. */
   readonly must: number | null
   readonly aim: number | null
@@ -25,7 +26,7 @@ const strictPeers = ['minio', 'garage-fsync']
 const more = (figure: string, against: readonly string[], must: number | null, aim: number | null): Check => ({ figure, against, must, aim, better: 'more' })
 /** "Best" is the best of the peers in the same class: asked of Holdfast in both. */
 const best = (figure: string, must: number | null, aim: number | null): Check[] => [
-  more(figure, strictPeers, must, aim), { ...more(figure, relaxedPeers, must, aim), ours: 'holdfast-relaxed' },
+  { ...more(figure, strictPeers, must, aim), bestOf: 'S' }, { ...more(figure, relaxedPeers, must, aim), bestOf: 'R', ours: 'holdfast-relaxed' },
 ]
 const atMost = (figure: string | RegExp, unit: string, must: number | null, aim: number | null): Check => ({ figure, unit, must, aim, better: 'less' })
 
