@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { readOptions, type Options } from './options.ts'
 import { descendantsOf } from './processes.ts'
 import { tableHead, tableLine } from './report.ts'
+import { connectionsOf } from './scenario-names.ts'
 import { fill, measure, openBench } from './scenarios.ts'
 import { makeDataFolder, outDir, root, startHoldfast } from './server.ts'
 
@@ -33,7 +34,7 @@ async function main(tool: keyof typeof tools, options: Options): Promise<void> {
       const bench = await openBench(server, options)
       await fill(bench, options.only)
       for (const scenario of options.only) {
-        console.log(tableLine(await measure(bench, scenario, scenario.endsWith('-large') ? options.streams.at(-1) ?? 8 : options.connections.at(-1) ?? 64)))
+        console.log(tableLine(await measure(bench, scenario, connectionsOf(scenario, options).at(-1) ?? 64)))
       }
     } finally {
       // The server ends and clinic, which waits for it, makes the report. The heap profiler ends by the signal of a terminal only.

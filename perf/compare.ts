@@ -1,7 +1,9 @@
 import path from 'node:path'
 import { readOptions, type ScenarioName } from './options.ts'
-import { fill, isLarge, measure, openBench, type Bench, type Row } from './scenarios.ts'
+import { connectionsOf } from './scenario-names.ts'
+import { fill, measure, openBench, type Bench, type Row } from './scenarios.ts'
 import { makeDataFolder, startHoldfast, type DataFolder, type Server } from './server.ts'
+import { median } from './statistics.ts'
 
 const rounds = 8
 
@@ -23,7 +25,7 @@ async function main(other: string, args: readonly string[]): Promise<void> {
     }
     console.log('scenario     conn.        other         this        ratio   (medians of CPU us/request: all, node, postgres; then p50 ms, requests/s)')
     for (const scenario of options.only) {
-      for (const connections of isLarge(scenario) ? options.streams : options.connections) {
+      for (const connections of connectionsOf(scenario, options)) {
         const rows = new Map<string, Row[]>(started.map(({ name }) => [name, []]))
         for (let round = 0; round < rounds; round++) {
           for (const { name, bench } of started) rows.get(name)?.push(await measure(bench, scenario, connections))
@@ -48,11 +50,6 @@ function print(scenario: ScenarioName, connections: number, other: readonly Row[
     const [a, b] = [median(other.map(of)), median(own.map(of))]
     console.log(`${scenario.padEnd(12)}${String(connections).padStart(6)}${a.toFixed(2).padStart(13)}${b.toFixed(2).padStart(13)}${(b / a).toFixed(3).padStart(13)}   ${name}`)
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
 
 await main(process.argv[2] ?? '', process.argv.slice(3))

@@ -2,8 +2,8 @@ import { createHash, createHmac } from 'node:crypto'
 
 /** The keys and the place that requests are signed for. */
 export interface Signer {
-  /** Path and query of a presigned request, as it goes into the request line. Parameters are encoded here. */
-  path(method: string, bucket: string, key: string, query?: Readonly<Record<string, string>>): string
+  /** Path and query of a presigned request, as it goes into the request line. Parameters are encoded here. Headers, with names in small letters, are signed besides Host. */
+  path(method: string, bucket: string, key: string, query?: Readonly<Record<string, string>>, headers?: Readonly<Record<string, string>>): string
 }
 
 export interface SignerOptions {
@@ -31,16 +31,17 @@ export function createSigner({ host, accessKeyId, secretAccessKey, region }: Sig
     ['X-Amz-Credential', `${accessKeyId}/${scope}`],
     ['X-Amz-Date', at],
     ['X-Amz-Expires', String(expirySeconds)],
-    ['X-Amz-SignedHeaders', 'host'],
   ] as const
   return {
-    path(method, bucket, objectKey, query = {}) {
+    path(method, bucket, objectKey, query = {}, headers = {}) {
+      const signed = Object.entries({ host, ...headers }).toSorted(([a], [b]) => (a < b ? -1 : 1))
+      const names = signed.map(([name]) => name).join(';')
       const pathName = bucket === '' ? '/' : objectKey === '' ? `/${bucket}` : `/${bucket}/${objectKey.split('/').map(encode).join('/')}`
-      const canonicalQuery = [...fixed, ...Object.entries(query)]
+      const canonicalQuery = [...fixed, ['X-Amz-SignedHeaders', names] as const, ...Object.entries(query)]
         .map(([name, value]) => `${encode(name)}=${encode(value)}`)
         .toSorted()
         .join('&')
-      const canonical = `${method}\n${pathName}\n${canonicalQuery}\nhost:${host}\n\nhost\nUNSIGNED-PAYLOAD`
+      const canonical = `${method}\n${pathName}\n${canonicalQuery}\n${signed.map(([name, value]) => `${name}:${value}\n`).join('')}\n${names}\nUNSIGNED-PAYLOAD`
       const digest = createHash('sha256').update(canonical).digest('hex')
       const signature = hmac(key, `AWS4-HMAC-SHA256\n${at}\n${scope}\n${digest}`).toString('hex')
       return `${pathName}?${canonicalQuery}&X-Amz-Signature=${signature}`

@@ -2,54 +2,89 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { arch, cpus, platform, release, totalmem } from 'node:os'
 import path from 'node:path'
+import type { Sample } from './figure.ts'
 import type { Memory } from './processes.ts'
-import { isLarge, pageKeys, type Row } from './scenarios.ts'
+import type { ServerRound } from './samples.ts'
+import { unitOf, type Row } from './scenarios.ts'
 import { outDir, root } from './server.ts'
+import { comparisonLines, markdown } from './tables.ts'
 
+/** One run as it is written: everything that its tables are made of. */
 export interface Results {
-  readonly server: string
-  readonly durability: Readonly<Record<string, string>>
-  readonly startSeconds: { readonly empty: number; readonly again: number }
-  readonly memory: { readonly idle: Memory; readonly loaded: Memory; readonly after: Memory }
-  readonly rows: readonly Row[]
+  readonly date: string
+  readonly commit: string | null
+  readonly command: string
+  readonly machine: Readonly<Record<string, string | number>>
+  readonly options: object
+  readonly servers: readonly ServerRound[]
+  readonly samples: readonly Sample[]
 }
 
-const columns = ['scenario', 'conn.', 'per second', 'MB/s', 'p50 ms', 'p99 ms', 'CPU us/req', 'node', 'postgres', 'refused', 'broken']
+const columns = ['conn.', 'per second', '', 'p50 ms', 'p99 ms', 'p99.9 ms', 'CPU us/req', 'server', 'helpers', 'loop ms', 'refused', 'broken']
+const nameWidth = 18
+const scenarioWidth = 16
 
 export function tableHead(): string {
-  return columns.map((name, index) => (index === 0 ? name.padEnd(12) : name.padStart(11))).join('')
+  return 'server'.padEnd(nameWidth) + 'scenario'.padEnd(scenarioWidth) + columns.map((name) => name.padStart(11)).join('')
 }
 
-export function tableLine(row: Row): string {
+export function tableLine(row: Row, server = 'holdfast'): string {
   const { scenario, connections, requests, seconds } = row
+  const unit = unitOf(row)
   const cells = [
-    String(connections),
-    decimals(requests / seconds, isLarge(scenario) ? 1 : 0),
-    scenario === 'put' || scenario === 'get' || isLarge(scenario) ? decimals(row.bytes / seconds / 1e6, 1) : scenario === 'list' ? `${decimals((requests * pageKeys) / seconds / 1e3, 0)}k keys` : '',
-    decimals(row.p50Ms, 2), decimals(row.p99Ms, 2),
+    String(connections), decimals((requests * unit.perRequest) / seconds, 0), unit.name === 'requests' ? '' : unit.name,
+    decimals(row.p50Ms, 2), decimals(row.p99Ms, 2), decimals(row.p999Ms, 2),
     decimals(row.serverCpuMicroseconds + row.helperCpuMicroseconds, 0), decimals(row.serverCpuMicroseconds, 0), decimals(row.helperCpuMicroseconds, 0),
+    row.loopDelayMs === null ? '' : decimals(row.loopDelayMs.p999, 1),
     String(row.refused), String(row.broken),
   ]
-  return scenario.padEnd(12) + cells.map((cell) => cell.padStart(11)).join('')
+  const probe = row.probeRefused === undefined ? '' : `  times of one client beside the load; ${row.probeRefused} of its requests refused`
+  return server.padEnd(nameWidth) + scenario.padEnd(scenarioWidth) + cells.map((cell) => cell.padStart(11)).join('') + probe
 }
 
-export function summary({ durability, startSeconds, memory }: Results): string {
-  return [
-    `start: ${decimals(startSeconds.empty, 2)} s in an empty folder, ${decimals(startSeconds.again, 2)} s in one that has data`,
-    ...Object.entries(memory).map(([when, { serverBytes, helperBytes, helpers }]: [string, Memory]) =>
-      `memory ${when}: ${megabytes(serverBytes + helperBytes)} MB (node ${megabytes(serverBytes)}, PostgreSQL ${megabytes(helperBytes)} in ${helpers} processes)`),
-    `durability: ${Object.entries(durability).map(([name, value]) => `${name} ${value}`).join(', ')}`,
-  ].join('\n')
+/** What is not in the rows, of each server's last round. */
+export function summary(servers: readonly ServerRound[]): string {
+  const last = new Map(servers.map((round) => [round.server, round]))
+  const first = new Map(servers.toReversed().map((round) => [round.server, round]))
+  return [...last.values()].flatMap(({ server, durability, version, settings, startSeconds, memory }) => [
+    `${server} ${version}, class ${durability}${Object.entries(settings).map(([name, value]) => `, ${name} ${value}`).join('')}`,
+    `  start: ${decimals(startSeconds.empty, 2)} s in an empty folder, ${decimals(startSeconds.again, 2)} s in one that has data`,
+    ...Object.entries(memory).flatMap(([when, found]: [string, Memory | null]) => found === null ? [] : [
+      `  memory ${when === 'loaded' ? 'under PUT' : when}: ${megabytes(found.serverBytes + found.helperBytes)} MB (server ${megabytes(found.serverBytes)}, ${found.helpers} helpers ${megabytes(found.helperBytes)})`,
+    ]),
+    ...(first.get(server)?.others ?? []).map(({ name, value, unit }) => `  ${name}: ${decimals(value, 2)} ${unit}`),
+  ]).join('\n')
 }
 
-/** Writes everything as JSON; gives the path. */
-export function writeResults(results: Results, options: object): string {
-  mkdirSync(outDir, { recursive: true })
-  const date = new Date().toISOString()
-  const file = path.join(outDir, `${date.replaceAll(':', '').slice(0, 17)}.json`)
+export function makeResults(servers: readonly ServerRound[], samples: readonly Sample[], options: object): Results {
   const machine = { cpu: cpus()[0]?.model ?? '', cores: cpus().length, memoryBytes: totalmem(), system: `${platform()} ${arch()} ${release()}`, node: process.version }
-  writeFileSync(file, `${JSON.stringify({ date, commit: commit(), machine, options, ...results }, null, 2)}\n`)
+  return { date: new Date().toISOString(), commit: commit(), command: `npm run perf -- ${process.argv.slice(2).join(' ')}`.trim(), machine, options, servers, samples }
+}
+
+/** Writes everything as JSON below perf/out, with a name for the next run to compare itself with; gives the path. */
+export function writeOut(results: Results): string {
+  mkdirSync(outDir, { recursive: true })
+  const file = path.join(outDir, `${results.date.replaceAll(':', '').slice(0, 17)}.json`)
+  for (const each of [file, latestFile]) writeFileSync(each, `${JSON.stringify(results, null, 2)}\n`)
   return file
+}
+
+export const latestFile = path.join(outDir, 'latest.json')
+const resultsDir = path.join(root, 'perf', 'results')
+
+/** The files that are committed. */
+export function writeCommitted(name: string, results: Results): string {
+  mkdirSync(resultsDir, { recursive: true })
+  writeFileSync(path.join(resultsDir, `${name}.json`), `${JSON.stringify(results)}\n`)
+  const file = path.join(resultsDir, `${name}.md`)
+  writeFileSync(file, markdown([results]))
+  return file
+}
+
+/** This run beside the one before it: rates and CPU, where both have the figure. */
+export function changes(results: Results, before: Results): string[] {
+  const shown = /(?:\/s|\/CPU-second|: p99)$/
+  return comparisonLines(results.samples, before.samples, ({ name }) => shown.test(name))
 }
 
 function commit(): string | null {
@@ -62,7 +97,7 @@ function commit(): string | null {
   }
 }
 
-function decimals(value: number, digits: number): string {
+export function decimals(value: number, digits: number): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 

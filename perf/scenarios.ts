@@ -1,78 +1,80 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { request } from 'node:http'
+import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { bucket, fillBucket, fillKey, fillLarge, fillObjects, fillPrefixes, largeKeys, newKeys, newStamp, pageKeys, smallBytes, takeDeletable, type Bench } from './bench.ts'
 import type { Profiler } from './inspector.ts'
+import type { LoopDelay } from './launch.ts'
 import type { Load, LoadResult } from './load.ts'
-import type { ScenarioName } from './options.ts'
-import { usageOf } from './processes.ts'
-import type { Server } from './server.ts'
+import { prepareMixed, prepareSaturated } from './mixed.ts'
+import { usageOf, type Memory } from './processes.ts'
+import { createZipf, shuffled } from './random.ts'
+import type { ScenarioName } from './scenario-names.ts'
 import { loadBySockets } from './sockets.ts'
-import { hasWrk, loadByWrk } from './wrk.ts'
+import type { MemoryWatch } from './watch.ts'
+import { requestBytes } from './wire.ts'
+import { loadByWrk } from './wrk.ts'
+
+export { openBench, type Bench } from './bench.ts'
 
 /** One line of the table. */
 export interface Row extends LoadResult {
   readonly scenario: ScenarioName
   readonly connections: number
-  /** CPU of the server process, and of PostgreSQL, for one request. */
+  /** CPU of the server process, and of its helpers (PostgreSQL), for one request. */
   readonly serverCpuMicroseconds: number
   readonly helperCpuMicroseconds: number
+  /** The most memory that was seen; null when nobody looked. */
+  readonly memory: Memory | null
+  /** How late the event loop was; null when the server does not tell. */
+  readonly loopDelayMs: LoopDelay | null
 }
 
-export interface Bench {
-  readonly server: Server
-  readonly seconds: number
-  /** Objects for reads. */
-  readonly objects: number
-  readonly bodies: { readonly small: Buffer; readonly large: Buffer }
-  readonly wrk: boolean
-  /** What was PUT in this run and may be deleted, oldest first. */
-  readonly deletable: string[]
+/** What a rate counts, and how much of it one request is. */
+export interface Unit {
+  readonly name: 'requests' | 'keys' | 'pages' | 'MB'
+  readonly perRequest: number
 }
 
-const bucket = 'perf'
-const fillBucket = 'fill'
-const smallBytes = 4096
-const largeBytes = 64 * 1024 ** 2
-export const pageKeys = 1000
-/** More requests than the server can answer, so that PUT meets a new key each time. */
+/** The same key again after so many: all requests are signed before the clock starts, and a million would take a minute. */
+const readsMax = 200_000
+/** More requests than a server can answer, so that PUT meets a new key each time. */
 const putsPerSecondMax = 20_000
-/** What DELETE at so many connections may use up in a second. */
-const deletesPerSecondMax = (connections: number): number => Math.min(15_000, 3000 * connections)
+const mediumPutsPerSecondMax = 3000
+/** A server deletes at most so many times as fast as it writes. */
+const deletesPerPut = 3
+const deleteManySecondsMax = 4
+const metaThreads = 12
 
-export async function openBench(server: Server, { seconds, objects }: { seconds: number; objects: number }): Promise<Bench> {
-  const bench: Bench = {
-    server, seconds, objects, wrk: await hasWrk(), deletable: [], bodies: { small: randomBytes(smallBytes), large: randomBytes(largeBytes) },
-  }
-  await sendAll(bench, [['', bucket], ['', fillBucket]].map(([key = '', name = '']) => server.signer.path('PUT', name, key)), null, 1)
-  return bench
-}
+/** Which scenarios need the objects of 4 KiB. */
+export const readsObjects: readonly ScenarioName[] = ['get', 'get-zipf', 'head', 'head-zipf', 'list', 'list-delimiter', 'mixed-800', 'mixed-4000', 'meta', 'saturated']
 
 /** Writes what the reads need and checks that what comes back is what was written. */
 export async function fill(bench: Bench, only: readonly ScenarioName[]): Promise<void> {
-  if (only.some((name) => name === 'get' || name === 'head' || name === 'list')) {
-    await sendAll(bench, fillKeys(bench).map((key) => bench.server.signer.path('PUT', fillBucket, key)), bench.bodies.small, 64)
-    for (const key of fillKeys(bench).filter((_, index) => index % 997 === 0)) await check(bench, fillBucket, key, bench.bodies.small)
-  }
-  if (only.includes('get-large')) {
-    await sendAll(bench, largeKeys.map((key) => bench.server.signer.path('PUT', fillBucket, key)), bench.bodies.large, 2)
-    await check(bench, fillBucket, largeKeys[0] ?? '', bench.bodies.large)
-  }
+  if (only.some((name) => readsObjects.includes(name))) await fillObjects(bench)
+  if (only.includes('get-large')) await fillLarge(bench)
+}
+
+export interface Observers {
+  readonly watch?: MemoryWatch
+  readonly profiler?: Profiler | null
+  readonly profileFile?: string
 }
 
 /** Runs one scenario once; with a profiler, writes the profile of just this time. */
-export async function measure(bench: Bench, scenario: ScenarioName, connections: number, profiler: Profiler | null = null, profileFile = ''): Promise<Row> {
-  const { load, putKeys } = await loadOf(bench, scenario, connections)
+export async function measure(bench: Bench, scenario: ScenarioName, connections: number, { watch, profiler = null, profileFile = '' }: Observers = {}): Promise<Row> {
+  const run = await prepare(bench, scenario, connections)
   await untilQuiet(bench.server.pid)
+  await bench.server.loopDelay()
+  watch?.reset()
   await profiler?.start()
   const before = usageOf(bench.server.pid)
-  const result = await (bench.wrk && load.method !== 'HEAD' && !isLarge(scenario) ? loadByWrk(load) : loadBySockets(load))
+  const result = await run()
   const after = usageOf(bench.server.pid)
   await profiler?.stop(profileFile)
-  // The last ones on the way may not have arrived: they are left out, which DELETE does not notice.
-  bench.deletable.push(...putKeys.slice(0, Math.max(0, result.requests - connections)))
+  const loopDelayMs = await bench.server.loopDelay()
+  const memory = await watch?.peak() ?? null
   const each = (seconds: number): number => (result.requests === 0 ? 0 : (seconds * 1e6) / result.requests)
   return {
-    ...result, scenario, connections,
+    ...result, scenario, connections, memory, loopDelayMs,
     bytes: isLarge(scenario) ? result.bytes : result.requests * smallBytes,
     serverCpuMicroseconds: each(after.serverSeconds - before.serverSeconds),
     helperCpuMicroseconds: each(after.helperSeconds - before.helperSeconds),
@@ -84,7 +86,7 @@ const quietCpuSeconds = 0.02
 const untilQuietMsMax = 5000
 
 /** Requests that the load before left behind are still worked on: 64 pages of a listing take half a second. */
-async function untilQuiet(pid: number): Promise<void> {
+export async function untilQuiet(pid: number): Promise<void> {
   const until = performance.now() + untilQuietMsMax
   const used = (): number => {
     const { serverSeconds, helperSeconds } = usageOf(pid)
@@ -102,86 +104,115 @@ export function isLarge(scenario: ScenarioName): boolean {
   return scenario === 'put-large' || scenario === 'get-large'
 }
 
-const largeKeys = Array.from({ length: 8 }, (_, index) => `large/${index}`)
-const fillKeys = (bench: Bench): string[] => Array.from({ length: bench.objects }, (_, index) => `object/${String(index).padStart(8, '0')}`)
+/** The rate is the schedule's, so that it says nothing. */
+export function isOpenLoop(scenario: ScenarioName): boolean {
+  return scenario === 'mixed-800' || scenario === 'mixed-4000'
+}
 
-let runs = 0
+export function unitOf({ scenario, bytes, requests }: Pick<Row, 'scenario' | 'bytes' | 'requests'>): Unit {
+  if (isLarge(scenario)) return { name: 'MB', perRequest: requests === 0 ? 0 : bytes / requests / 1e6 }
+  if (scenario === 'list' || scenario === 'delete-many') return { name: 'keys', perRequest: pageKeys }
+  return { name: scenario === 'list-delimiter' ? 'pages' : 'requests', perRequest: 1 }
+}
 
-async function loadOf(bench: Bench, scenario: ScenarioName, connections: number): Promise<{ load: Load; putKeys: string[] }> {
+/** Signs everything; gives the function that sends it. */
+async function prepare(bench: Bench, scenario: ScenarioName, connections: number): Promise<() => Promise<LoadResult>> {
   const { signer, host, port } = bench.server
   const base = { host, port, connections, seconds: bench.seconds, body: null, once: false }
+  const byWrk = (load: Load, threads = 1) => () => (bench.wrk ? loadByWrk(load, threads) : loadBySockets(load))
+  const reads = (method: 'GET' | 'HEAD', indexes: readonly number[]): Load => ({ ...base, method, paths: indexes.map((index) => signer.path(method, fillBucket, fillKey(bench, index))) })
   switch (scenario) {
-    case 'put': {
-      runs++
-      const putKeys = Array.from({ length: Math.ceil(bench.seconds * Math.min(putsPerSecondMax, 3000 * connections)) }, (_, index) => `put/${runs}/${index}`)
-      const paths = putKeys.map((key) => signer.path('PUT', bucket, key))
-      return { load: { ...base, method: 'PUT', paths, body: bench.bodies.small, once: true }, putKeys }
-    }
+    case 'put':
+      return puts(bench, connections, bench.bodies.small, putsPerSecondMax)
+    case 'put-128k':
+      return puts(bench, connections, bench.bodies.medium, mediumPutsPerSecondMax)
     case 'get':
-      return { load: { ...base, method: 'GET', paths: shuffled(fillKeys(bench)).map((key) => signer.path('GET', fillBucket, key)) }, putKeys: [] }
-    case 'head':
-      return { load: { ...base, method: 'HEAD', paths: shuffled(fillKeys(bench)).map((key) => signer.path('HEAD', fillBucket, key)) }, putKeys: [] }
+      return byWrk(reads('GET', allIndexes(bench)))
+    case 'get-zipf':
+      return byWrk(reads('GET', zipfIndexes(bench)))
+    case 'head': {
+      const load = reads('HEAD', allIndexes(bench))
+      return () => loadBySockets(load)
+    }
+    case 'head-zipf': {
+      const load = reads('HEAD', zipfIndexes(bench))
+      return () => loadBySockets(load)
+    }
     case 'list': {
       // Pages from all over the bucket, each a full one.
-      const starts = shuffled(fillKeys(bench).slice(0, -pageKeys - 1)).slice(0, 2000)
-      const paths = starts.map((start) => signer.path('GET', fillBucket, '', { 'list-type': '2', 'max-keys': String(pageKeys), 'prefix': 'object/', 'start-after': start }))
-      return { load: { ...base, method: 'GET', paths }, putKeys: [] }
+      const starts = shuffled(Array.from({ length: bench.objects - pageKeys - 1 }, (_, index) => index)).slice(0, 2000)
+      const paths = starts.map((start) => signer.path('GET', fillBucket, '', { 'list-type': '2', 'max-keys': String(pageKeys), 'prefix': 'object/', 'start-after': fillKey(bench, start) }))
+      return byWrk({ ...base, method: 'GET', paths })
+    }
+    case 'list-delimiter': {
+      // The whole page of prefixes, so that what it has to pass over is the whole bucket.
+      const paths = [signer.path('GET', fillBucket, '', { 'list-type': '2', 'max-keys': String(fillPrefixes), 'prefix': 'object/', 'delimiter': '/' })]
+      return byWrk({ ...base, method: 'GET', paths })
     }
     case 'delete': {
-      const wanted = Math.ceil(bench.seconds * deletesPerSecondMax(connections))
-      const keys = await takeDeletable(bench, wanted)
-      return { load: { ...base, method: 'DELETE', paths: keys.map((key) => signer.path('DELETE', bucket, key)), once: true }, putKeys: [] }
+      const keys = await takeDeletable(bench, Math.ceil(bench.seconds * bench.putsPerSecond * deletesPerPut))
+      return byWrk({ ...base, method: 'DELETE', paths: keys.map((key) => signer.path('DELETE', bucket, key)), once: true })
     }
-    case 'put-large':
-      return { load: { ...base, method: 'PUT', paths: largeKeys.map((key) => signer.path('PUT', bucket, key)), body: bench.bodies.large }, putKeys: [] }
-    case 'get-large':
-      return { load: { ...base, method: 'GET', paths: largeKeys.map((key) => signer.path('GET', fillBucket, key)) }, putKeys: [] }
+    case 'delete-many':
+      return deleteMany(bench, connections)
+    case 'mixed-800':
+      return prepareMixed(bench, 800, connections)
+    case 'mixed-4000':
+      return prepareMixed(bench, 4000, connections)
+    case 'meta': {
+      // What applications ask that have no use for the bytes: tags, attributes, whether anything is below a prefix.
+      const headers = { 'x-amz-object-attributes': 'ETag,ObjectSize' }
+      const paths = allIndexes(bench).map((index, at) => {
+        const key = fillKey(bench, index)
+        if (at % 3 === 0) return signer.path('GET', fillBucket, key, { tagging: '' }, headers)
+        if (at % 3 === 1) return signer.path('GET', fillBucket, key, { attributes: '' }, headers)
+        return signer.path('GET', fillBucket, '', { 'list-type': '2', 'max-keys': '1', 'prefix': key }, headers)
+      })
+      return byWrk({ ...base, method: 'GET', paths, headers }, metaThreads)
+    }
+    case 'saturated':
+      return prepareSaturated(bench, connections)
+    case 'put-large': {
+      const load: Load = { ...base, method: 'PUT', paths: largeKeys.map((key) => signer.path('PUT', bucket, key)), body: bench.bodies.large, stamp: newStamp() }
+      return () => loadBySockets(load)
+    }
+    case 'get-large': {
+      const load: Load = { ...base, method: 'GET', paths: largeKeys.map((key) => signer.path('GET', fillBucket, key)) }
+      return () => loadBySockets(load)
+    }
   }
 }
 
-/** Keys that are there: of earlier PUTs, and new ones when those do not suffice for half of what is wanted. */
-async function takeDeletable(bench: Bench, wanted: number): Promise<string[]> {
-  if (bench.deletable.length < wanted / 2) {
-    runs++
-    const keys = Array.from({ length: wanted - bench.deletable.length }, (_, index) => `put/${runs}/${index}`)
-    await sendAll(bench, keys.map((key) => bench.server.signer.path('PUT', bucket, key)), bench.bodies.small, 64)
-    bench.deletable.push(...keys)
-  }
-  return bench.deletable.splice(0, wanted)
-}
-
-/** Sends each request once; throws unless every one is answered by 2xx. */
-async function sendAll(bench: Bench, paths: readonly string[], body: Buffer | null, connections: number): Promise<void> {
-  const { host, port } = bench.server
-  const result = await loadBySockets({ host, port, method: 'PUT', paths, body: body ?? Buffer.alloc(0), connections, seconds: 600, once: true })
-  if (result.requests !== paths.length || result.refused + result.broken > 0) {
-    throw new Error(`Filling failed: ${result.requests} of ${paths.length} requests answered, ${result.refused} refused, ${result.broken} connections broken`)
+/** Each to a new key. */
+function puts(bench: Bench, connections: number, body: Buffer, perSecondMax: number): () => Promise<LoadResult> {
+  const { signer, host, port } = bench.server
+  const keys = newKeys(bench, Math.ceil(bench.seconds * Math.min(perSecondMax, 3000 * connections)))
+  const load: Load = { host, port, method: 'PUT', paths: keys.map((key) => signer.path('PUT', bucket, key)), body, connections, seconds: bench.seconds, once: true, stamp: newStamp() }
+  return async () => {
+    const result = await (bench.wrk ? loadByWrk(load) : loadBySockets(load))
+    // The last ones on the way may not have arrived: they are left out, which DELETE does not notice.
+    if (body === bench.bodies.small) bench.deletable.push(...keys.slice(0, Math.max(0, result.requests - connections)))
+    return result
   }
 }
 
-/** Throws unless the object is these bytes. */
-async function check(bench: Bench, bucketName: string, key: string, body: Buffer): Promise<void> {
-  const { host, port, signer } = bench.server
-  const hash = createHash('sha256')
-  const status = await new Promise<number>((resolve, reject) => {
-    request({ host, port, path: signer.path('GET', bucketName, key), agent: false }, (response) => {
-      response.on('data', (chunk: Buffer) => hash.update(chunk))
-      response.on('end', () => resolve(response.statusCode ?? 0))
-      response.on('error', reject)
-    }).on('error', reject).end()
+/** DeleteObjects of a thousand keys that are there, until those are used up. */
+async function deleteMany(bench: Bench, connections: number): Promise<() => Promise<LoadResult>> {
+  const { signer, host, port } = bench.server
+  const wanted = Math.ceil(bench.putsPerSecond * Math.min(deleteManySecondsMax, bench.seconds) * 2)
+  const taken = await takeDeletable(bench, Math.max(bench.deletable.length, Math.ceil(wanted / pageKeys) * pageKeys))
+  const pages = Array.from({ length: Math.max(1, Math.floor(taken.length / pageKeys)) }, (_, page) => taken.slice(page * pageKeys, (page + 1) * pageKeys))
+  const path = signer.path('POST', bucket, '', { delete: '' })
+  const requests = pages.map((keys) => {
+    const body = Buffer.from(`<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>${keys.map((key) => `<Object><Key>${key}</Key></Object>`).join('')}</Delete>`)
+    return requestBytes({ host, port, method: 'POST', path, body, headers: { 'Content-MD5': createHash('md5').update(body).digest('base64') } })
   })
-  if (status !== 200 || hash.digest('hex') !== createHash('sha256').update(body).digest('hex')) throw new Error(`${key} came back with status ${status} or other bytes`)
+  return () => loadBySockets({ host, port, method: 'POST', paths: [], requests, body: null, connections, seconds: bench.seconds, once: true })
 }
 
-/** The same order in each run. */
-function shuffled<T>(items: T[]): T[] {
-  let seed = 12_345
-  for (let last = items.length - 1; last > 0; last--) {
-    seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648
-    const other = seed % (last + 1)
-    const kept = items[last] as T
-    items[last] = items[other] as T
-    items[other] = kept
-  }
-  return items
+const allIndexes = ({ objects }: Bench): number[] => shuffled(Array.from({ length: objects }, (_, index) => index)).slice(0, readsMax)
+
+function zipfIndexes({ objects }: Bench): number[] {
+  const draw = createZipf(objects)
+  return Array.from({ length: Math.max(20_000, Math.min(readsMax, objects)) }, draw)
 }
