@@ -4,7 +4,7 @@ import type { Drive } from './backend.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
 import type { Holdings, SegmentFile, SegmentNotes } from './local/inventory.ts'
 import { closeRead, openToRead, readRecord } from './local/reading.ts'
-import { recordBytes, scanSegment, segmentHeaderBytes } from './local/segment.ts'
+import { brokenRecord, recordBytes, scanSegment, segmentHeaderBytes } from './local/segment.ts'
 import type { ScannedRecord } from './local/segment.ts'
 import type { Pass } from './sweeper.ts'
 
@@ -24,14 +24,27 @@ async function recordsOf(segment: SegmentFile): Promise<ScannedRecord[]> {
   return records
 }
 
-/** Whether something that is no record lies before a record. Behind the last one it is only the group that a crash cut off. */
+/**
+ * Whether something that is no record lies before a record, or a record does not say whose it is. What lies behind the last one is
+ * only the group that a crash cut off.
+ */
 function isDamaged(records: readonly ScannedRecord[]): boolean {
   let expected = segmentHeaderBytes
   for (const record of records) {
-    if (record.at !== expected) return true
+    if (record.at !== expected || record.key === '') return true
     expected = record.at + recordBytes(record.length, record.keyBytes)
   }
   return false
+}
+
+/**
+ * Whether the rest of the segment behind its last whole record begins with one that a row names: damage, not a group that a crash
+ * cut off, of which no row ever came to be.
+ */
+async function endsInDamage(pass: Pass, segment: SegmentFile, records: readonly ScannedRecord[]): Promise<boolean> {
+  const last = records.at(-1)
+  const broken = brokenRecord(segment.path, last === undefined ? segmentHeaderBytes : last.at + recordBytes(last.length, last.keyBytes))
+  return broken !== null && (await pass.store.referenced([broken])).size > 0
 }
 
 /** Of these records, the ones that a committed row (or the release queue) still names. */
@@ -57,7 +70,7 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   const { pinned } = await pass.held()
   // A record that is neither noted as dead nor named by a row may belong to an upload that is being committed.
   const kept = records.filter(({ blob }) => pinned.has(blob) || (!(blob in unnoted) && (live.has(blob) || !(blob in notes.dead))))
-  if (isDamaged(records)) {
+  if (isDamaged(records) || (await endsInDamage(pass, segment, records))) {
     pass.log.error('segment is damaged: it is kept', { segment: segment.name })
     return 'kept'
   }
@@ -108,7 +121,8 @@ export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFi
   if (notes.checked || notes.movedAt !== null || !isSealed(segment, held, pass.segmentBytes)) return []
   const records = await recordsOf(segment)
   const live = await liveBlobs(pass, records)
-  const orphans = records.filter(({ blob }) => !live.has(blob) && !(blob in notes.dead))
+  // A record whose key is damaged may be anybody's: by the key that it seems to have nothing would name it.
+  const orphans = records.filter(({ blob, key }) => key !== '' && !live.has(blob) && !(blob in notes.dead))
   const dead = { ...notes.dead, ...Object.fromEntries(orphans.map(({ blob, length }) => [blob, length])) }
   const note = () => writeNotes(drive, segment, { ...notes, checked: true, dead })
   if (orphans.length === 0) await note()

@@ -1,9 +1,9 @@
-import { appendFile, mkdir, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readdir, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import type { SweepStore } from '../../src/metadata/store.ts'
-import { encodeFooter, encodeSegmentHeader, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
+import { blobPath, encodeFooter, encodeSegmentHeader, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
 import type { Others, Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
@@ -42,6 +42,8 @@ function memoryStore() {
       released.push({ id: nextId++, blob: extent.blob, length: extent.blobLength, place: extent.place })
     },
     waiting: () => released.length,
+    /** As if there had never been a row. */
+    forget: (extent: Extent) => void rows.delete(extent.blob),
     /** As a database does that was restored from a backup. */
     forgetMoves: () => moved.clear(),
   }
@@ -196,6 +198,71 @@ test('it stops when a few blobs would go that are most of the drive', async () =
   await age()
   expect((await sweeper().runOnce({ orphans: true })).stopped).toContain('1 blobs')
   expect(await readdir(folder)).toEqual([blob])
+})
+
+/** Changes one byte of a file. */
+async function rot(path: string, at: number): Promise<void> {
+  const file = await open(join(room.root, path), 'r+')
+  const byte = Buffer.alloc(1)
+  await file.read(byte, 0, 1, at)
+  await file.write(Buffer.from([(byte[0] ?? 0) ^ 0x10]), 0, 1, at)
+  await file.close()
+}
+
+/** As the database has it: a blob is found by the key that it was written for. */
+function byKey(): SweepStore {
+  return { ...memory.store, referenced: async (blobs) => memory.store.referenced(blobs.filter(({ key }) => /^k\d+$/.test(key))) }
+}
+
+test('a live file whose owner’s key has rotted is no orphan', async () => {
+  const { extent, bytes } = await store(50_000, 1)
+  const path = blobPath(extent.blob)
+  const keyAt = bytes.length + 20
+  await rot(path, keyAt)
+  await age()
+  expect((await sweeper({ store: byKey() }).runOnce({ orphans: true })).orphans).toBe(0)
+  await rot(path, keyAt)
+  expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
+})
+
+test('a file under the name of another blob is kept: it may be the other’s last copy', async () => {
+  const first = await store(50_000, 1)
+  const second = await store(60_000, 2)
+  const [a, b] = [first, second].map(({ extent }) => join(room.root, blobPath(extent.blob))) as [string, string]
+  await rename(a, `${a}.aside`)
+  await rename(b, a)
+  await rename(`${a}.aside`, b)
+  memory.forget(second.extent)
+  await age()
+  expect((await sweeper().runOnce({ orphans: true })).orphans).toBe(0)
+  await rename(b, a)
+  expect((await readAll(room.blobs, [first.extent])).equals(first.bytes)).toBe(true)
+})
+
+test('a live record whose owner’s key has rotted is kept with its segment', async () => {
+  const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
+  const [live, ...dead] = stored
+  if (live === undefined || live.extent.place.kind !== 'segment') throw new Error('no record')
+  const { segment, at } = live.extent.place
+  await rot(`segments/${segment}`, at + 64 + live.bytes.length)
+  dead.forEach(({ extent }) => memory.release(extent))
+  await age()
+  for (let pass = 0; pass < 3; pass++) await sweeper({ store: byKey() }).runOnce({ orphans: true })
+  expect(await segments()).toContain(segment)
+  expect((await readAll(room.blobs, [live.extent])).equals(live.bytes)).toBe(true)
+})
+
+test('a segment whose last record is live and has rotted is kept', async () => {
+  const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
+  const inSegments = stored.flatMap((each) => (each.extent.place.kind === 'segment' ? [{ ...each, place: each.extent.place }] : []))
+  const { segment } = inSegments[0]?.place ?? { segment: '' }
+  const last = inSegments.filter(({ place }) => place.segment === segment).sort((a, b) => b.place.at - a.place.at)[0]
+  if (last === undefined) throw new Error('no record')
+  await rot(`segments/${segment}`, last.place.at + 64 + 5000)
+  for (const each of stored) if (each.extent !== last.extent) memory.release(each.extent)
+  await age()
+  for (let pass = 0; pass < 3; pass++) await sweeper({ store: byKey() }).runOnce({ orphans: true })
+  expect(await segments()).toContain(segment)
 })
 
 test('it stops when the drive is missing or foreign, or the database younger or another one', async () => {

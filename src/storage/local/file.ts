@@ -24,6 +24,11 @@ export function blobPath(blob: string): string {
   return `blobs/${blob.slice(0, 2)}/${blob.slice(2, 4)}/${blob}`
 }
 
+/** Bytes behind a blob of `length` whose owner's key has `keyBytes`. */
+export function footerBytes(length: number, keyBytes: number): number {
+  return Math.ceil(length / blockBytes) * entryBytes + keyBytes + tailBytes
+}
+
 export function encodeFooter(footer: BlobFooter): Buffer {
   const key = Buffer.from(footer.key, 'utf8')
   const tableBytes = footer.blocks.length * entryBytes
@@ -66,9 +71,9 @@ export interface BlobOwner {
   readonly key: string
 }
 
-/** Whose blob a file is, from its tail and the key before it; null when the tail is damaged. */
-export function decodeOwner(tail: Buffer, key: Buffer): BlobOwner | null {
+/** Length of the blob by the tail of its file of `fileBytes`; null when the tail is damaged or cannot be of such a file. */
+export function bodyLength(tail: Buffer, fileBytes: number): number | null {
   if (tail.length !== tailBytes || !tail.subarray(0, 8).equals(magic) || tail.readUInt32BE(60) !== crc32c(tail.subarray(0, 60))) return null
-  if (tail.readUInt32BE(32) !== key.length) return null
-  return { blob: tail.toString('hex', 40, 56), bucketId: tail.readUIntBE(26, 6), key: key.toString('utf8') }
+  const length = tail.readUIntBE(18, 6)
+  return length + tail.readUInt32BE(36) * entryBytes + tail.readUInt32BE(32) + tailBytes === fileBytes ? length : null
 }

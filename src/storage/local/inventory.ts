@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import { open, readFile, readdir, stat, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { codeOf, durably, isDeadProcess, processToken, syncFolder } from './drive.ts'
 import type { Drive } from './drive.ts'
-import { blobPath, decodeOwner, tailBytes } from './file.ts'
+import { blobPath, bodyLength, decodeFooter, tailBytes } from './file.ts'
 import type { BlobOwner } from './file.ts'
 import { decodeSegmentHeader, segmentHeaderBytes } from './segment.ts'
 
@@ -28,9 +28,9 @@ export interface SegmentNotes {
   readonly dead: Readonly<Record<string, number>>
 }
 
-const notesSuffix = '.notes'
+export const notesSuffix = '.notes'
 
-export async function listSegments(drive: Drive): Promise<SegmentFile[]> {
+export async function listSegments(drive: Pick<Drive, 'root'>): Promise<SegmentFile[]> {
   const folder = join(drive.root, 'segments')
   const segments: SegmentFile[] = []
   for (const name of (await readdir(folder)).sort()) {
@@ -68,7 +68,7 @@ export function isSealed(segment: SegmentFile, held: Holdings, segmentBytes: num
   return held.writers.has(segment.writer) || isDeadProcess(segment.writer) || segment.bytes >= segmentBytes
 }
 
-export async function readNotes(segment: SegmentFile): Promise<SegmentNotes> {
+export async function readNotes(segment: Pick<SegmentFile, 'path'>): Promise<SegmentNotes> {
   const empty: SegmentNotes = { checked: false, movedAt: null, dead: {} }
   try {
     return { ...empty, ...(JSON.parse(await readFile(segment.path + notesSuffix, 'utf8')) as Partial<SegmentNotes>) }
@@ -107,31 +107,45 @@ export interface StoredFile {
   readonly path: string
   readonly bytes: number
   readonly changedAt: number
-  /** Null when the tail is damaged: nobody can say whose it is, so it is kept. */
+  /** Null when the footer is damaged or another blob's: nobody can say whose it is, so it is kept. */
   readonly owner: BlobOwner | null
+  /** Bytes of the blob itself; 0 without an owner. */
+  readonly length: number
 }
 
 /** Every blob file of a drive; owners are read only of files that did not change since `olderThan`. */
-export async function* walkFiles(drive: Drive, olderThan: number): AsyncGenerator<StoredFile> {
+export async function* walkFiles(drive: Pick<Drive, 'root'>, olderThan: number): AsyncGenerator<StoredFile> {
   for (const first of await readdir(join(drive.root, 'blobs'))) {
     for (const second of await readdir(join(drive.root, 'blobs', first))) {
       const folder = join(drive.root, 'blobs', first, second)
-      for (const name of await readdir(folder)) yield await describeFile(join(folder, name), olderThan)
+      for (const name of await readdir(folder)) {
+        const file = await describeFile(join(folder, name), olderThan)
+        if (file !== null) yield file
+      }
     }
   }
 }
 
-async function describeFile(path: string, olderThan: number): Promise<StoredFile> {
-  const handle = await open(path, 'r')
+/** Null when the file is gone: deletions go on under a walk. */
+async function describeFile(path: string, olderThan: number): Promise<StoredFile | null> {
+  const handle = await open(path, 'r').catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return null
+    throw error
+  })
+  if (handle === null) return null
   try {
     const { size, mtimeMs } = await handle.stat()
-    if (mtimeMs > olderThan) return { path, bytes: size, changedAt: mtimeMs, owner: null }
+    const file = { path, bytes: size, changedAt: mtimeMs }
+    if (mtimeMs > olderThan) return { ...file, owner: null, length: 0 }
     const tail = Buffer.alloc(tailBytes)
     await handle.read(tail, 0, tailBytes, Math.max(0, size - tailBytes))
-    const keyBytes = tail.readUInt32BE(32)
-    const key = Buffer.alloc(Math.min(keyBytes, 4096))
-    await handle.read(key, 0, key.length, Math.max(0, size - tailBytes - key.length))
-    return { path, bytes: size, changedAt: mtimeMs, owner: decodeOwner(tail, key) }
+    const length = bodyLength(tail, size)
+    if (length === null) return { ...file, owner: null, length: 0 }
+    // The whole footer: one rotten bit of the owner's key would make a live blob look like nobody's.
+    const bytes = Buffer.alloc(size - length)
+    await handle.read(bytes, 0, bytes.length, length)
+    const footer = decodeFooter(bytes, basename(path), length)
+    return { ...file, owner: footer, length: footer === null ? 0 : length }
   } finally {
     await handle.close()
   }

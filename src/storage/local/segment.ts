@@ -103,6 +103,34 @@ export function recordBody(bytes: Buffer, blob: string, length: number): Buffer 
   return body.length === length && crc32c(body) === header.bodyCrc ? body : null
 }
 
+/** What is wrong with the record that `bytes` begins with; null when each of its bytes is as it was written. */
+export function recordProblem(bytes: Buffer): string | null {
+  const header = decodeRecordHeader(bytes)
+  if (header === null) return 'there is no record'
+  const bodyEnd = recordHeaderBytes + header.length
+  const keyEnd = bodyEnd + header.keyBytes
+  const end = recordBytes(header.length, header.keyBytes)
+  if (bytes.length < end) return 'the segment ends within it'
+  if (crc32c(bytes.subarray(recordHeaderBytes, bodyEnd)) !== header.bodyCrc) return 'its bytes are not those that were written'
+  if (crc32c(bytes.subarray(bodyEnd, keyEnd)) !== header.keyCrc) return 'its owner’s key is not the one that was written'
+  return bytes.subarray(keyEnd, end).some((byte) => byte !== 0) ? 'its padding is not empty' : null
+}
+
+/** Whose record begins at `at` of a segment file, by its header and key alone; null when there is no header. */
+export function brokenRecord(path: string, at: number): Pick<ScannedRecord, 'blob' | 'bucketId' | 'key'> | null {
+  const fd = openSync(path, 'r')
+  try {
+    const head = Buffer.alloc(recordHeaderBytes)
+    const header = readSync(fd, head, 0, recordHeaderBytes, at) === recordHeaderBytes ? decodeRecordHeader(head) : null
+    if (header === null) return null
+    const key = Buffer.alloc(header.keyBytes)
+    readSync(fd, key, 0, key.length, at + recordHeaderBytes + header.length)
+    return { blob: header.blob, bucketId: header.bucketId, key: key.toString('utf8') }
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /**
  * All whole records of a segment file, in order. Damaged stretches are stepped over: after a crash only a part of the last
  * group may have reached the disk, in any order.
