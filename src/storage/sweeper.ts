@@ -1,12 +1,13 @@
 import { dirname, join } from 'node:path'
 import type { OpenBlobs } from '../blobs/blobs.ts'
-import { orphanAgeMs, orphanBlobsFloor, orphanBytesFloor, orphanShareMax, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
+import { orphanAgeMs, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
 import type { SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
 import { compactSegment, orphanRecords } from './compaction.ts'
 import { isFull, processToken, readMarker, syncFolder } from './local/drive.ts'
 import { isSealed, listSegments, readNotes, removeBlobFile, removeFile, removeOldTemporaries, removeSegment, walkFiles, writeNotes } from './local/inventory.ts'
 import type { Holdings, SegmentFile, SegmentNotes, StoredFile } from './local/inventory.ts'
+import { areTooMany, endAllowance, isAllowed } from './sweep-allowance.ts'
 
 /**
  * The only deleter of bytes. It promises:
@@ -158,7 +159,7 @@ async function heldByAll({ blobs, others }: SweeperOptions): Promise<Holdings> {
 }
 
 /** Why nothing may be removed now, or null. */
-async function doubtOf(options: SweeperOptions): Promise<string | null> {
+export async function doubtOf(options: { store: Pick<SweepStore, 'drives'>; drives: readonly Pick<Drive, 'root' | 'uuid'>[] }): Promise<string | null> {
   const known = new Map((await options.store.drives()).map((drive) => [drive.uuid, drive]))
   for (const drive of options.drives) {
     const marker = await readMarker(drive.root).catch(() => null)
@@ -291,11 +292,13 @@ async function sweepOrphans(pass: Pass, drive: Drive): Promise<string | null> {
     orphans.push(...(await orphanRecords(pass, drive, segment, held)))
   }
   const bytes = orphans.reduce((sum, orphan) => sum + orphan.bytes, 0)
-  if ((orphans.length > orphanBlobsFloor || bytes > orphanBytesFloor) && bytes > total * orphanShareMax) {
-    return `${orphans.length} blobs (${bytes} of ${total} bytes) of drive ${drive.root} are named by no row: too many to be litter`
+  const many = areTooMany({ blobs: orphans.length, bytes }, total)
+  if (many && !(await isAllowed(drive, { blobs: orphans.length, bytes }))) {
+    return `${orphans.length} blobs (${bytes} of ${total} bytes) of drive ${drive.root} are named by no row: too many to be litter. Look with fsck; fsck --allow-orphans lets them go`
   }
   for (const orphan of orphans) await orphan.remove()
   pass.count.orphans += orphans.length
+  if (many) await endAllowance(drive)
   await removeOldTemporaries(drive, olderThan)
   if (orphans.length > 0) syncFolder(dirname(join(drive.root, 'segments', 'any')))
   return null

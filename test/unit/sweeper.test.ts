@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import type { SweepStore } from '../../src/metadata/store.ts'
 import { blobPath, encodeFooter, encodeSegmentHeader, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
+import { allowOrphans } from '../../src/storage/sweep-allowance.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
 import type { Others, Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
@@ -263,6 +264,20 @@ test('a segment whose last record is live and has rotted is kept', async () => {
   await age()
   for (let pass = 0; pass < 3; pass++) await sweeper({ store: byKey() }).runOnce({ orphans: true })
   expect(await segments()).toContain(segment)
+})
+
+test('orphans that an operator allowed to go do so once, and no more than those', async () => {
+  const kept = await store(50_000, 1)
+  for (let index = 0; index < 101; index++) await room.blobs.write(bodyOf(patterned(smallMax + 1, index)), writeOptions())
+  await age()
+  await allowOrphans(room.drive, { blobs: 0, bytes: 0 })
+  expect((await sweeper().runOnce({ orphans: true })).stopped).toContain('101 blobs')
+  await allowOrphans(room.drive, { blobs: 101, bytes: 101 * (smallMax + 1) })
+  expect(await sweeper().runOnce({ orphans: true })).toMatchObject({ stopped: null, orphans: 101 })
+  expect((await readAll(room.blobs, [kept.extent])).equals(kept.bytes)).toBe(true)
+  for (let index = 0; index < 101; index++) await room.blobs.write(bodyOf(patterned(smallMax + 1, index)), writeOptions())
+  await age()
+  expect((await sweeper().runOnce({ orphans: true })).stopped).toContain('101 blobs')
 })
 
 test('it stops when the drive is missing or foreign, or the database younger or another one', async () => {
