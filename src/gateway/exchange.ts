@@ -120,7 +120,9 @@ function linger(incoming: IncomingMessage): Promise<void> {
 function s3ErrorOf(error: unknown, log: Log, requestId: string, incoming: IncomingMessage): S3Error {
   if (error instanceof S3Error) {
     // Telling a client that something is not implemented is an answer like any other.
-    if ((error.status ?? errorStatus(error.code)) >= 500 && error.code !== 'NotImplemented') log.warn('A request failed', { requestId, code: error.code, error })
+    if ((error.status ?? errorStatus(error.code)) >= 500 && error.code !== 'NotImplemented') {
+      log.warn('A request failed', { requestId, method: incoming.method, path: resourceOf(incoming), code: error.code, error })
+    }
     return error
   }
   log.error('A request failed in a way that nobody foresaw', { requestId, method: incoming.method, path: resourceOf(incoming), error })
