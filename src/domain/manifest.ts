@@ -75,6 +75,14 @@ function isUsual({ blob, place }: Extent): boolean {
     && (place.kind === 'file' || (place.segment.length === 2 * usualSegmentBytes && hexDigits.test(place.segment)))
 }
 
+/** The bytes by which a manifest names a place, to be searched for in manifests that are not decoded; the same in all its forms. */
+export function placeBytes(blob: string, place: Placement): Uint8Array {
+  const bytes: number[] = []
+  writeHex(bytes, place.kind === 'file' ? blob : place.segment)
+  if (place.kind === 'segment') writeNumber(bytes, place.at)
+  return Uint8Array.from(bytes)
+}
+
 interface Reader {
   readonly bytes: Uint8Array
   at: number

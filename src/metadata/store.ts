@@ -1,6 +1,6 @@
 import type {
-  Account, AnyVersion, Bucket, ChecksumAlgorithm, DeleteConditions, Extent, ListedObject, ListedVersion, MultipartUpload, ObjectMetadata,
-  Part, PolicyDocument, Tag, VersionContent, VersioningStatus, WriteConditions,
+  Account, AnyVersion, Bucket, Checksum, ChecksumAlgorithm, DeleteConditions, Extent, ListedObject, ListedVersion, MultipartUpload, ObjectMetadata,
+  Part, PartSummary, PolicyDocument, Tag, VersionContent, VersioningStatus, WriteConditions,
 } from '../domain/model.ts'
 
 /**
@@ -12,7 +12,7 @@ import type {
  *   with InsufficientStorage (507). Nothing is half applied.
  * - Released bytes are only queued here; the sweeper alone deletes them.
  */
-export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore {
+export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore, CheckStore {
   /**
    * To be awaited at the beginning of a request, before `bucket` and `accessKey`: what these remember is then no older than this
    * call, whichever process changed it. Null when no other process changes this database.
@@ -249,4 +249,71 @@ export interface SweepStore {
   /** Identity of drives, so that a foreign or missing drive, or a younger database, is noticed. */
   drives(): Promise<readonly { id: number; uuid: string; createdAt: number }[]>
   registerDrive(uuid: string): Promise<number>
+}
+
+/** What scrub and fsck need: every row that names bytes, and what rows say of bytes that were found. All but the last only read. */
+export interface CheckStore {
+  /** The rows that follow a position, some hundred at a time and never more than some MiB; null: from the start, and at the end. */
+  checkedRows(after: CheckPosition | null): Promise<{ rows: readonly CheckedRow[]; next: CheckPosition | null }>
+  /** Whether the row still names these bytes: whatever is missing of one that went meanwhile is no difference. */
+  namesStill(row: CheckedRow): Promise<boolean>
+  /** Of blobs that were found on a drive; `place` is where. */
+  fates(blobs: readonly FoundBlob[]): Promise<ReadonlyMap<string, BlobFate>>
+  /** Of these blobs, the ones that were ever shared by a copy: more than one row may name them. */
+  shared(blobs: readonly string[]): Promise<ReadonlySet<string>>
+  /** How much there is to look at, about. */
+  checkTotals(): Promise<{ versions: number; bytes: number }>
+  /** Two equal marks: nothing was written between them. */
+  changeMark(): Promise<string>
+  /** Says where records are that nothing finds any more. Never changes a row that is there. Returns how many it wrote. */
+  addRelocations(moves: readonly { blob: string; place: Extent['place'] }[]): Promise<number>
+}
+
+/** A place in the order of `checkedRows`; plain data, so that it can be kept in a file. */
+export interface CheckPosition {
+  readonly table: 'objects' | 'noncurrent_versions' | 'parts'
+  /** 0 for parts. */
+  readonly bucketId: number
+  /** The upload id for parts. */
+  readonly key: string
+  /** The part number for parts. */
+  readonly seq: number
+}
+
+export interface CheckedRow {
+  readonly position: CheckPosition
+  readonly bucketId: number
+  /** '' when the bucket is gone. */
+  readonly bucket: string
+  readonly key: string
+  /** Null for a part of an open upload. */
+  readonly versionId: string | null
+  readonly upload: { readonly uploadId: string; readonly partNumber: number } | null
+  readonly isLatest: boolean
+  readonly size: number
+  readonly etag: string
+  readonly checksum: Checksum | null
+  readonly parts: readonly PartSummary[] | null
+  readonly manifest: readonly Extent[]
+  /** Why the row cannot be used, null when it can. */
+  readonly problem: string | null
+}
+
+export interface FoundBlob {
+  readonly blob: string
+  /** Owner by the record or the file. */
+  readonly bucketId: number
+  readonly key: string
+  readonly place: Extent['place']
+}
+
+export interface BlobFate {
+  /** A committed row names it. */
+  readonly live: boolean
+  /** The row of its first owner names it at this very place. */
+  readonly here: boolean
+  /** No row names it any more, and it waits for the sweeper. */
+  readonly released: boolean
+  readonly shared: boolean
+  readonly moved: Extent['place'] | null
 }

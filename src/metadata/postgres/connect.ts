@@ -39,6 +39,10 @@ export interface LineOptions {
   readonly onConnect?: (client: pg.Client) => Promise<void>
 }
 
+/** Point look-ups and pages by their indexes, whatever the statistics say of a table that was empty a moment ago. */
+export const readSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+  SET enable_bitmapscan = off; SET enable_material = off; SET jit = off; SET statement_timeout = '20s'`
+
 /** Sets a session right whose database has other defaults: an answered write is on the disk, and what a lock was waited for is seen behind it. */
 const sessionSetup = `SET default_transaction_isolation = 'read committed';
   SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`

@@ -106,15 +106,24 @@ interface SocketFolder {
  * follows from the data folder, so that a database which is started again answers at the same place.
  */
 async function socketFolder(dataDir: string): Promise<SocketFolder> {
-  const own = join(dataDir, 'postgres-socket')
-  const path = Buffer.byteLength(join(own, '.s.PGSQL.5432')) <= socketPathBytesMax ? own
-    : join(tmpdir(), `holdfast-${hash('sha256', await realpath(dataDir)).slice(0, 16)}`)
+  const { own, path } = await socketPath(dataDir)
   await mkdir(path, { recursive: true, mode: 0o700 })
   const { uid } = await lstat(path)
   // In the temporary folder anybody may have been there before.
   if (process.getuid !== undefined && uid !== process.getuid()) throw new Error(`${path} belongs to another user; PostgreSQL's socket needs it.`)
   await chmod(path, 0o700)
   return { path, remove: () => (path === own ? Promise.resolve() : rm(path, { recursive: true, force: true })) }
+}
+
+async function socketPath(dataDir: string): Promise<{ own: string; path: string }> {
+  const own = join(dataDir, 'postgres-socket')
+  const fits = Buffer.byteLength(join(own, '.s.PGSQL.5432')) <= socketPathBytesMax
+  return { own, path: fits ? own : join(tmpdir(), `holdfast-${hash('sha256', await realpath(dataDir)).slice(0, 16)}`) }
+}
+
+/** Where the PostgreSQL of a running server answers, for whoever did not start it. */
+export async function embeddedConnection(dataDir: string): Promise<EmbeddedConnection> {
+  return { host: (await socketPath(resolve(dataDir))).path, port: 5432, user, database }
 }
 
 async function run(program: EmbeddedProgram, cluster: string, socket: SocketFolder, log: (message: string) => void): Promise<EmbeddedPostgres> {

@@ -32,6 +32,20 @@ export async function migrateSchema(connection: pg.ClientConfig): Promise<void> 
   }
 }
 
+/** Rejects when the schema is not this program's: whoever only looks must not change it under a server of another version. */
+export async function assertMigrated(connection: pg.ClientConfig): Promise<void> {
+  const client = new pg.Client(connection)
+  client.on('error', () => {})
+  await client.connect()
+  try {
+    const newest = Math.max(...readMigrationFiles({ migrationsFolder }).map((migration) => migration.folderMillis))
+    const applied = await appliedMigrations(client)
+    if (Math.max(...applied, 0) !== newest) throw new Error('The database is of another version of Holdfast than this program. Start the server of this version first.')
+  } finally {
+    await client.end()
+  }
+}
+
 /** Loaded only when there is something to apply: reading Drizzle in takes longer than the rest of a start. */
 async function migrate(client: pg.Client): Promise<void> {
   const [{ drizzle }, migrator] = await Promise.all([import('drizzle-orm/node-postgres'), import('drizzle-orm/node-postgres/migrator')])

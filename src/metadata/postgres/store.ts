@@ -3,8 +3,9 @@ import type { Bucket } from '../../domain/model.ts'
 import type { AccessKey, MetadataStore, ObjectStore } from '../store.ts'
 import { openBuckets } from './buckets.ts'
 import { briefCache, catchingUp } from './cache.ts'
+import { openChecks } from './check.ts'
 import { openCommitter } from './committer.ts'
-import { openLine, type Line } from './connect.ts'
+import { openLine, readSetup, type Line } from './connect.ts'
 import { openIdentity } from './identity.ts'
 import { openListing } from './listing.ts'
 import { migrateSchema } from './migrate.ts'
@@ -32,10 +33,6 @@ const waitMsDefault = 5000
 const listingLines = 2
 /** Rare work in transactions of its own. */
 const poolMax = 3
-
-/** Point look-ups and pages by their indexes, whatever the statistics say of a table that was empty a moment ago. */
-const readSetup = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-  SET enable_bitmapscan = off; SET enable_material = off; SET jit = off; SET statement_timeout = '20s'`
 
 /**
  * Migrates the database and opens the metadata room on it. Rejects with a plain Error that an operator can act on. The connections
@@ -79,6 +76,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...openIdentity({ reads, pool, cache: keys, masterKey, now }),
     ...openMultipart(reads, nextListing, now),
     ...openSweep(nextListing(), pool, now),
+    ...openChecks(nextListing(), pool),
     catchUp: () => (options.shared ? catchUp() : null),
     ping: async () => {
       await reads.query({ name: 'ping', text: 'SELECT 1', values: [] })
