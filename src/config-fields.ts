@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
-import { smallBodyBytesMaxDefault, sweepGraceMs, sweepIntervalMs } from './domain/limits.ts'
+import { scrubBytesPerSecondDefault, smallBodyBytesMaxDefault, sweepGraceMs, sweepIntervalMs } from './domain/limits.ts'
 
 /** The whole configuration. Units are last in a name; null means "not set". */
 export interface Config {
@@ -28,6 +28,7 @@ export interface Config {
   readonly durability: 'strict' | 'relaxed'
   readonly sweepGraceSeconds: number
   readonly sweepIntervalSeconds: number
+  readonly scrubBytesPerSecond: number
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
 }
 
@@ -177,6 +178,11 @@ export const fields: readonly Field[] = [
   {
     name: 'sweepIntervalSeconds', variable: 'HOLDFAST_SWEEP_INTERVAL_SECONDS', reason: 'Time between two looks for bytes that can be removed.',
     allowed: '1 to 86400', unit: 'seconds', initial: String(sweepIntervalMs / 1000), parse: whole(1, 86_400),
+  },
+  {
+    name: 'scrubBytesPerSecond', variable: 'HOLDFAST_SCRUB_BYTES_PER_SECOND',
+    reason: 'How fast a running server reads everything that is stored, over and over, to find what is damaged; a small object counts as 16 KiB. 0: never.',
+    allowed: '0 to 10737418240', unit: 'bytes per second', initial: String(scrubBytesPerSecondDefault), parse: whole(0, 10 * 1024 ** 3),
   },
   {
     name: 'logLevel', variable: 'HOLDFAST_LOG_LEVEL', reason: 'Least important messages that are written to standard error. debug adds a line for each request, which costs speed.',

@@ -20,6 +20,7 @@ import type { Bootstrap, MetadataStore } from './metadata/store.ts'
 import { startServers } from './processes.ts'
 import { openRoom, serveS3 } from './serve.ts'
 import { durably } from './storage/backend.ts'
+import { createScrubber } from './storage/scrub-background.ts'
 import { createSweeper } from './storage/sweeper.ts'
 import { standardLog, type Log } from './telemetry/log.ts'
 import { createProfiles } from './telemetry/profile.ts'
@@ -87,8 +88,11 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onF
     store, drives: [drive], blobs, ...servers === null ? {} : { others: servers.others }, log,
     graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
   })
+  const scrubber = createScrubber({ store, drives: [drive], log, bytesPerSecond: config.scrubBytesPerSecond })
   await open(sweeper, (running) => running.stop())
+  await open(scrubber, (running) => running.stop())
   sweeper.start()
+  scrubber.start()
   health.store = store
   await open(null, () => {
     health.serving = null
@@ -136,8 +140,25 @@ function environmentPair({ rootAccessKey, rootSecretKey }: Config): KeyPair | nu
   return rootAccessKey === null || rootSecretKey === null ? null : { accessKeyId: rootAccessKey, secretAccessKey: rootSecretKey }
 }
 
+/** `scrub` and `fsck`; only they load what they need. */
+async function check(command: 'scrub' | 'fsck', argv: readonly string[]): Promise<number> {
+  const { runCheck } = await import('./check.ts')
+  const write = (fd: number) => (text: string): void => {
+    const bytes = Buffer.from(text)
+    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
+  }
+  process.umask(0o077)
+  return runCheck(command, argv, {
+    version, config: () => loadConfig(process.env), isTerminal: process.stderr.isTTY,
+    write: write(1), warn: write(2),
+  })
+}
+
 /** The process: configuration, signals, and one way out. */
-async function main(argv: readonly string[]): Promise<void> {
+async function main(args: readonly string[]): Promise<void> {
+  const [command, ...rest] = args
+  if (command === 'scrub' || command === 'fsck') return void process.exit(await check(command, rest))
+  const argv = command === 'serve' ? rest : args
   if (argv.includes('--help')) return void process.stdout.write(helpText())
   if (argv.includes('--version')) return void process.stdout.write(`holdfast ${version} (Node ${process.versions.node})\n`)
   // What is written below the data folder is for this user alone.

@@ -27,11 +27,12 @@ const pure = ['domain', 'versioning', 'checksums', 'protocol']
 const rooms: Readonly<Record<string, Room>> = {
   gateway: { doors: ['app.ts', 'control.ts', 'server.ts', 'exchange.ts', 'object-url.ts'], uses: [...pure, 'operations', 'telemetry'], floor: 4 },
   admin: { doors: '*', uses: ['domain', 'telemetry'], floor: 4 },
+  cli: { doors: '*', uses: ['storage'], floor: 4 },
   operations: { doors: ['dispatch.ts'], uses: [...pure, 'auth', 'blobs', 'metadata'], floor: 3 },
   auth: { doors: ['auth.ts', 'policy.ts', 'chunk-signature.ts'], uses: pure, floor: 2 },
   blobs: { doors: ['blobs.ts'], uses: [...pure, 'storage', 'workers', 'auth'], floor: 2 },
   workers: { doors: ['pool.ts', 'digester.ts', 'slabs.ts', 'worker.ts'], uses: [...pure, 'storage', 'auth'], floor: 2 },
-  storage: { doors: ['backend.ts'], uses: pure, floor: 2 },
+  storage: { doors: ['backend.ts', 'scrub.ts', 'fsck.ts', 'fsck-repair.ts'], uses: pure, floor: 2 },
   metadata: { doors: ['store.ts'], uses: pure, floor: 2 },
   telemetry: { doors: ['log.ts', 'profile.ts'], uses: ['domain'], floor: 1 },
   protocol: { doors: '*', uses: ['domain', 'checksums', 'versioning'], floor: 2 },
