@@ -9,7 +9,7 @@ import { codeOf } from './local/drive.ts'
 import { isSealed, notesSuffix, readNotes, walkFiles } from './local/inventory.ts'
 import type { StoredFile } from './local/inventory.ts'
 import { closeRead, openToRead, readFully } from './local/reading.ts'
-import { decodeRecordHeader, decodeSegmentHeader, recordBytes, recordHeaderBytes, recordProblem, segmentHeaderBytes } from './local/segment.ts'
+import { decodeRecordHeader, decodeSegmentHeader, keyText, recordBytes, recordHeaderBytes, recordProblem, segmentHeaderBytes } from './local/segment.ts'
 import type { RecordHeader } from './local/segment.ts'
 import type { CheckedDrive, CheckOptions } from './scrub.ts'
 import { placeText } from './scrub-rows.ts'
@@ -243,7 +243,7 @@ async function* stretchesOf(options: CheckOptions, fd: number, size: number): As
     if (at + bytes > size) return null
     const all = await bytesAt(at, bytes)
     const keyAt = recordHeaderBytes + header.length
-    return { header, bytes, key: all.toString('utf8', keyAt, keyAt + header.keyBytes), problem: recordProblem(all) }
+    return { header, bytes, key: keyText(header, all.subarray(keyAt, keyAt + header.keyBytes)), problem: recordProblem(all) }
   }
   let gap = -1
   for (let at = Math.min(size, segmentHeaderBytes); at < size;) {

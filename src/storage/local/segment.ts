@@ -116,6 +116,11 @@ export function recordProblem(bytes: Buffer): string | null {
   return bytes.subarray(keyEnd, end).some((byte) => byte !== 0) ? 'its padding is not empty' : null
 }
 
+/** The owner's key from its bytes; '' when they are damaged: no key is empty, and a damaged one may be no text at all. */
+export function keyText(header: RecordHeader, key: Uint8Array): string {
+  return crc32c(key) === header.keyCrc ? Buffer.from(key).toString('utf8') : ''
+}
+
 /** Whose record begins at `at` of a segment file, by its header and key alone; null when there is no header. */
 export function brokenRecord(path: string, at: number): Pick<ScannedRecord, 'blob' | 'bucketId' | 'key'> | null {
   const fd = openSync(path, 'r')
@@ -125,7 +130,7 @@ export function brokenRecord(path: string, at: number): Pick<ScannedRecord, 'blo
     if (header === null) return null
     const key = Buffer.alloc(header.keyBytes)
     readSync(fd, key, 0, key.length, at + recordHeaderBytes + header.length)
-    return { blob: header.blob, bucketId: header.bucketId, key: key.toString('utf8') }
+    return { blob: header.blob, bucketId: header.bucketId, key: keyText(header, key) }
   } finally {
     closeSync(fd)
   }
@@ -153,7 +158,7 @@ export function* scanSegment(path: string): Generator<ScannedRecord> {
         continue
       }
       const key = rest.subarray(header.length)
-      yield { ...header, at, key: crc32c(key) === header.keyCrc ? key.toString('utf8') : '' }
+      yield { ...header, at, key: keyText(header, key) }
       at += recordBytes(header.length, header.keyBytes)
     }
   } finally {
