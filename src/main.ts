@@ -183,6 +183,8 @@ async function main(args: readonly string[]): Promise<void> {
     log.error('The server cannot go on and stops', { error })
     end(1)
   }
+  // A reader of the log that went away is no reason to stop; a message about it could not be written either, and so on without end.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   process.on('uncaughtException', fail)
   process.on('unhandledRejection', fail)
   try {

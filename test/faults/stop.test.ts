@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, rename, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import http from 'node:http'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { CreateBucketCommand, GetObjectCommand, HeadObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterEach, expect, test } from 'vitest'
@@ -113,4 +115,19 @@ test('Ctrl-C of a terminal, which arrives more than once, stops npm start cleanl
   expect(output).not.toContain('stopping at once')
   expect(code).toBe(0)
   await expect(postmaster(one.dataDir)).rejects.toThrow('ENOENT')
+})
+
+test('a server whose log nobody reads any more goes on, and stops when it is told to', async () => {
+  const dataDir = await mkdtemp(path.join(tmpdir(), 'holdfast-test-'))
+  const env = { ...foreignVariables(), HOLDFAST_DATA_DIR: dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0' }
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../../src/main.ts', import.meta.url))], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
+  const tooLong = setTimeout(() => child.kill('SIGKILL'), 30_000)
+  await once(child.stdout, 'data')
+  child.stdout.destroy()
+  child.stderr.destroy()
+  child.kill('SIGTERM')
+  expect(await exited).toBe(0)
+  clearTimeout(tooLong)
+  await rm(dataDir, { recursive: true, force: true })
 })
