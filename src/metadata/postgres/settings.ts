@@ -7,7 +7,9 @@ export const embeddedSettings = (connectionsMax: number): string => `# Written b
 fsync = on
 synchronous_commit = on
 full_page_writes = on
-wal_compression = on
+# The first change of a page after a checkpoint logs the whole page. Among ten million keys in random order that is a page for
+# each new one: to compress it takes 45 us of CPU and saves 5.7 KB of log.
+wal_compression = off
 # Nobody replicates from this cluster, so the log carries only what recovery needs.
 wal_level = minimal
 max_wal_senders = 0
@@ -21,8 +23,9 @@ huge_pages = off
 work_mem = 4MB
 maintenance_work_mem = 32MB
 max_connections = ${connectionsMax}
-# A group of writes takes one advisory lock for each of its keys.
-max_locks_per_transaction = 1024
+# A group of writes takes one advisory lock for each of its keys: room for twenty full groups at once. The table is filled in
+# at the start, 7 MB for 1024.
+max_locks_per_transaction = 256
 max_prepared_transactions = 0
 # Reads by the process that asks: the worker processes cost memory and help nothing on point look-ups.
 io_method = sync
