@@ -1,4 +1,4 @@
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { startCpuProfile } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -29,7 +29,7 @@ describe('what leaves the server', () => {
   })
 
   test('names files from the installation on, and nothing above it', () => {
-    expect(read(node('f', `file://${root}src/main.ts`))).toEqual(['f', 'src/main.ts'])
+    expect(read(node('f', pathToFileURL(`${root}src/main.ts`).href))).toEqual(['f', 'src/main.ts'])
     expect(read(node('f', `${root}node_modules/a/b.js`))).toEqual(['f', 'node_modules/a/b.js'])
     expect(read(node('f', '/elsewhere/node_modules/a/b.js'))).toEqual(['f', 'node_modules/a/b.js'])
     expect(read(node('f', 'file:///elsewhere/secret-customer/c.js'))).toEqual(['f', 'c.js'])
