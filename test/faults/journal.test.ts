@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process'
+import { constants } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createControl } from './journal/control.ts'
@@ -57,6 +59,23 @@ test('what was not synced may be whole, absent, torn between sectors, or a size 
   const random = randomOf(1)
   const seen = new Set(statesAfter(journal, [...plainFates, ...Array.from({ length: 300 }, () => randomFate(random))]).map(({ a }) => a?.replace(/(.)\1*/gs, (run) => `${run[0] === 'x' ? 'x' : '-'}${run.length} `).trim()))
   for (const state of ['x1500', '', '-1500', 'x512 -988', '-512 x988', 'x512 -512 x476', '-1024 x476']) expect([...seen]).toContain(state)
+})
+
+test('what is written past the page cache is of the same file: only a sync of any of its descriptors makes it durable', async () => {
+  const straight = fileURLToPath(new URL('../../src/storage/local/straight.ts', import.meta.url))
+  // 300 KiB by the second descriptor, the 5 bytes behind them by the first one; the memory is as that of slabs.
+  const program = `fs.mkdirSync(root); const fd = fs.openSync(root + '/a', 'wx+'); const at = fs.openSync(root, 'r'); fs.fsyncSync(at)
+    const bytes = Buffer.from(new SharedArrayBuffer(1024 ** 2, { maxByteLength: 1024 ** 2 })).subarray(0, 300 * 1024 + 5).fill('x')
+    import(${JSON.stringify(straight)}).then(async ({ openStraight }) => { const file = openStraight(fd, root + '/a'); await file.write(bytes, 0); file.close(); `
+  const unsynced = await recorded(`${program} })`)
+  const writes = unsynced.entries.filter(({ op }) => op === ops.write)
+  const direct = unsynced.entries.find(({ op, flags }) => op === ops.open && (flags & constants.O_DIRECT) !== 0)
+  expect(writes.map(({ fd, data }) => [fd === direct?.fd, data.length])).toEqual([[true, 300 * 1024], [false, 5]])
+  expect(statesAfter(unsynced, plainFates.slice(0, 2)).map(({ a }) => a?.length)).toEqual([0, 300 * 1024 + 5])
+  await rm(folder, { recursive: true })
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-journal-'))
+  const synced = await recorded(`${program} fs.fdatasyncSync(fd) })`)
+  expect(statesAfter(synced, plainFates.slice(0, 1))).toEqual([{ a: 'x'.repeat(300 * 1024 + 5) }])
 })
 
 test('what a failed sync was to write is never durable again by one that succeeds', async () => {

@@ -1,8 +1,9 @@
 import net from 'node:net'
 import { join } from 'node:path'
 import pg from 'pg'
-import { decodeManifest } from '../../../src/domain/manifest.ts'
 import type { Extent, Placement } from '../../../src/domain/model.ts'
+import { unpackedEtag } from '../../../src/metadata/postgres/packed.ts'
+import { extentsOf } from '../../../src/metadata/postgres/rows.ts'
 import { appendMark } from './records.ts'
 
 /** All rows of all tables at one moment, as JSON by table. */
@@ -154,28 +155,31 @@ export interface Stored {
 interface VersionJson {
   readonly bucket_id: number
   readonly key: string
-  readonly delete_marker: boolean
-  readonly etag: string
+  /** `\x...`; null for a delete marker. */
+  readonly etag: string | null
   readonly size: number
   readonly manifest: string | null
+  /** Null in `noncurrent_versions`: a delete marker that is current. */
+  readonly noncurrent_seq?: number | null
 }
 
 export function readRows(snapshot: Snapshot): Rows {
   const table = <Row>(name: string): Row[] => JSON.parse(snapshot[name] ?? '[]') as Row[]
-  const manifestOf = (text: string | null): Extent[] => (text === null ? [] : decodeManifest(Buffer.from(text.slice(2), 'hex')))
   const buckets = new Map(table<{ id: number; name: string }>('buckets').map(({ id, name }) => [id, name]))
   const open = new Map(table<{ upload_id: string; key: string; state: string }>('uploads').filter(({ state }) => state === 'open').map(({ upload_id: id, key }) => [id, key]))
   const parts = table<{ upload_id: string; part_number: number; etag: string; size: number; manifest: string }>('parts').filter(({ upload_id: id }) => open.has(id))
-  const nameOf = (row: VersionJson): string => `${buckets.get(row.bucket_id)}/${row.key}`
-  const what = (row: VersionJson): string => (row.delete_marker ? 'marker' : row.etag)
-  const [current, older] = [table<VersionJson>('objects'), table<VersionJson>('noncurrent_versions')]
+  const versions = [...table<VersionJson>('objects'), ...table<VersionJson>('noncurrent_versions')].map((row) => ({
+    name: `${buckets.get(row.bucket_id)}/${row.key}`, etag: row.etag === null ? null : unpackedEtag(row.etag, 2), size: row.size, manifest: extentsOf(row.manifest),
+    // Rows of `objects` do not have the column at all.
+    isCurrent: (row.noncurrent_seq ?? null) === null,
+  }))
   return {
-    versions: [...current, ...older].filter((row) => !row.delete_marker).map((row) => ({ name: nameOf(row), etag: row.etag, size: row.size, manifest: manifestOf(row.manifest) })),
-    parts: parts.map((row) => ({ name: `part ${row.part_number} of ${open.get(row.upload_id)}`, etag: row.etag, size: row.size, manifest: manifestOf(row.manifest) })),
+    versions: versions.flatMap(({ name, etag, size, manifest }) => (etag === null ? [] : [{ name, etag, size, manifest }])),
+    parts: parts.map((row) => ({ name: `part ${row.part_number} of ${open.get(row.upload_id)}`, etag: row.etag, size: row.size, manifest: extentsOf(row.manifest) })),
     drives: table<{ id: number; uuid: string; created_at: number }>('drives').map(({ id, uuid, created_at: createdAt }) => ({ id, uuid, createdAt })),
     relocations: new Map(table<{ blob: string; place: Placement }>('blob_relocations').map(({ blob, place }) => [blob.slice(2), place])),
     view: [
-      ...current.map((row) => `${nameOf(row)} is ${what(row)}`), ...older.map((row) => `${nameOf(row)} was ${what(row)}`),
+      ...versions.map(({ name, etag, isCurrent }) => `${name} ${isCurrent ? 'is' : 'was'} ${etag ?? 'marker'}`),
       ...parts.map((row) => `${open.get(row.upload_id)} has part ${row.part_number} ${row.etag}`),
     ].sort(),
     hasKeys: table('access_keys').length > 0,
