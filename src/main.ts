@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { mkdir, readFile } from 'node:fs/promises'
+import { access, constants, mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { banner, endpointOf } from './admin/banner.ts'
 import { parseBootstrap } from './admin/bootstrap.ts'
@@ -19,7 +19,7 @@ import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { Bootstrap, MetadataStore } from './metadata/store.ts'
 import { startServers } from './processes.ts'
 import { openRoom, serveS3 } from './serve.ts'
-import { durably } from './storage/backend.ts'
+import { durably, syncFolder } from './storage/backend.ts'
 import { createScrubber } from './storage/scrub-background.ts'
 import { createSweeper } from './storage/sweeper.ts'
 import { standardLog, type Log } from './telemetry/log.ts'
@@ -55,6 +55,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onF
 
   // PostgreSQL takes longest to start; keys and accounts are read meanwhile.
   const keys = await keyFolder(config.dataDir)
+  await syncNames(config.dataDir, lock.made)
   const startPostgres = () => startEmbedded({ dataDir: config.dataDir, log: say, connectionsMax: 30 + 10 * config.processes })
   const postgres = () => supervise(startPostgres, () => lock.assertHeld(), log, fail)
   const [embedded, masterKey, root] = await together(
@@ -120,6 +121,20 @@ async function notReady({ store, serving }: Health): Promise<string | null> {
   if (serving === null) return 'the server is stopping'
   if (!serving()) return 'no server process is running'
   return store.ping().then(() => null, () => 'the metadata database does not answer')
+}
+
+/**
+ * Makes the names on the way to the data folder durable, and those in it: rows in a database elsewhere must not outlive the keys that
+ * they are encrypted with, nor the folder that their bytes are in.
+ */
+async function syncNames(dataDir: string, made: string | null): Promise<void> {
+  syncFolder(dataDir)
+  const top = path.dirname(made ?? dataDir)
+  for (let folder = dataDir; folder !== top;) {
+    folder = path.dirname(folder)
+    // Where nothing was made, a folder that may not be read is its owner's business. A start that was killed may have made something.
+    if (made !== null || await access(folder, constants.R_OK).then(() => true, () => false)) syncFolder(folder)
+  }
 }
 
 async function keyFolder(dataDir: string): Promise<KeyFolder> {

@@ -5,6 +5,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface DataLock {
+  /** The topmost folder that had to be made for it; null when the data folder was there. */
+  readonly made: string | null
   /** Throws when the locked folder is no longer the one at this path: it was removed or replaced under the server. */
   assertHeld(): void
   release(): void
@@ -30,7 +32,7 @@ const exclusively = 'PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE'
  * @throws DataFolderInUse when another process holds it.
  */
 export async function lockDataFolder(dataDir: string): Promise<DataLock> {
-  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const made = await mkdir(dataDir, { recursive: true, mode: 0o700 }) ?? null
   const file = path.join(dataDir, 'holdfast.lock')
   const database = new DatabaseSync(file, { timeout: 0 })
   try {
@@ -43,6 +45,7 @@ export async function lockDataFolder(dataDir: string): Promise<DataLock> {
   const inode = (): bigint | undefined => statSync(file, { bigint: true, throwIfNoEntry: false })?.ino
   const locked = inode()
   return {
+    made,
     assertHeld() {
       if (inode() !== locked) throw new Error(`The data folder ${dataDir} was removed or replaced while the server was running.`)
     },

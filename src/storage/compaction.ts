@@ -114,8 +114,12 @@ async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promis
  */
 export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFile, held: Holdings): Promise<{ bytes: number; remove: () => Promise<void> }[]> {
   if (segment.writer === null) {
-    // The process died within its first group. Records without the segment's header would be damage, and are kept.
-    return (await recordsOf(segment)).length === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
+    // The process died within its first group, of which any part may have reached the disk: records without the header, too. Where there
+    // are notes, or a row names a record, the header was there once and was damaged: all is kept.
+    const { checked, movedAt, dead } = await readNotes(segment)
+    if (checked || movedAt !== null || Object.keys(dead).length > 0) return []
+    const live = await liveBlobs(pass, await recordsOf(segment))
+    return live.size === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
   }
   const notes = await readNotes(segment)
   if (notes.checked || notes.movedAt !== null || !isSealed(segment, held, pass.segmentBytes)) return []

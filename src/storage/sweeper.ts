@@ -5,7 +5,7 @@ import type { SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
 import { compactSegment, orphanRecords } from './compaction.ts'
 import { isFull, processToken, readMarker, syncFolder } from './local/drive.ts'
-import { isSealed, listSegments, readNotes, removeBlobFile, removeFile, removeOldTemporaries, removeSegment, walkFiles, writeNotes } from './local/inventory.ts'
+import { isSealed, listSegments, readNotes, removeBlobFile, removeFile, removeOldTemporaries, removeSegment, removeStrayNotes, walkFiles, writeNotes } from './local/inventory.ts'
 import type { Holdings, SegmentFile, SegmentNotes, StoredFile } from './local/inventory.ts'
 import { areTooMany, endAllowance, isAllowed } from './sweep-allowance.ts'
 
@@ -300,6 +300,7 @@ async function sweepOrphans(pass: Pass, drive: Drive): Promise<string | null> {
   pass.count.orphans += orphans.length
   if (many) await endAllowance(drive)
   await removeOldTemporaries(drive, olderThan)
+  await removeStrayNotes(drive)
   if (orphans.length > 0) syncFolder(dirname(join(drive.root, 'segments', 'any')))
   return null
 }

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import type { SweepStore } from '../../src/metadata/store.ts'
-import { blobPath, encodeFooter, encodeSegmentHeader, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
 import { allowOrphans } from '../../src/storage/sweep-allowance.ts'
+import { blobPath, encodeFooter, encodeSegmentHeader, recordBytes, recordHeaderBytes, sealRecord, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
 import type { Others, Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
@@ -157,6 +157,18 @@ test('one segment that cannot be read holds up no other', async () => {
   expect(await segments()).not.toContain(first)
 })
 
+test('notes whose segment is gone go, those of a segment that is there stay', async () => {
+  const stored = await Promise.all(Array.from({ length: 4 }, (_, index) => store(1000, index + 1)))
+  memory.release(stored[0]?.extent as Extent)
+  await sweeper().runOnce()
+  const notes = async (): Promise<string[]> => (await readdir(join(room.root, 'segments'))).filter((name) => name.endsWith('.notes'))
+  const before = await notes()
+  expect(before.length).toBe(1)
+  await writeFile(join(room.root, 'segments', 'gone.notes'), '{}')
+  await sweeper().runOnce({ orphans: true })
+  expect(await notes()).toEqual(before)
+})
+
 test('a segment in use is never touched', async () => {
   const { extent } = await store(1000)
   memory.release(extent)
@@ -178,6 +190,33 @@ test('orphans older than a day go, younger ones stay, temporary files too', asyn
   await expect(readAll(room.blobs, orphan)).rejects.toThrow()
   expect(await readdir(join(room.root, 'tmp', 'elsewhere.1.1.aa'))).toEqual([])
 })
+
+test('a first group of which the header did not reach the disk goes; where a row names a record, all stays', async () => {
+  const kept = await store(1000, 1)
+  room = await room.reopen()
+  for (const name of await segments()) {
+    const file = await open(join(room.root, 'segments', name), 'r+')
+    await file.write(Buffer.alloc(segmentHeaderBytes), 0, segmentHeaderBytes, 0)
+    await file.close()
+  }
+  await writeFile(join(room.root, 'segments', 'torn'), Buffer.concat([Buffer.alloc(segmentHeaderBytes), await orphanRecord()]))
+  await age()
+  const before = await segments()
+  await sweeper().runOnce({ orphans: true })
+  expect(before).toContain('torn')
+  expect(await segments()).toEqual(before.filter((name) => name !== 'torn'))
+  expect((await readAll(room.blobs, [kept.extent])).equals(kept.bytes)).toBe(true)
+})
+
+/** A whole record that no row names. */
+async function orphanRecord(): Promise<Buffer> {
+  const body = patterned(500, 9)
+  const record = Buffer.alloc(recordBytes(body.length, 1))
+  body.copy(record, recordHeaderBytes)
+  record.write('k', recordHeaderBytes + body.length)
+  sealRecord(record, { blob: 'cd'.repeat(16), length: body.length, bucketId: 1, keyBytes: 1 })
+  return record
+}
 
 test('it stops when much would go as orphans', async () => {
   for (let index = 0; index < 101; index++) await room.blobs.write(bodyOf(patterned(smallMax + 1, index)), writeOptions())

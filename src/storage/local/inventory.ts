@@ -92,6 +92,16 @@ export async function removeSegment(segment: SegmentFile): Promise<void> {
   syncFolder(dirname(segment.path))
 }
 
+/** Notes whose segment is gone: the process died, or the power went, between the two removals. */
+export async function removeStrayNotes(drive: Drive): Promise<void> {
+  const folder = join(drive.root, 'segments')
+  // Notes are written only beside a segment that is there, so that the names of one look tell.
+  const names = new Set(await readdir(folder))
+  for (const name of names) {
+    if (name.endsWith(notesSuffix) && !names.has(name.slice(0, -notesSuffix.length))) await removeFile(join(folder, name))
+  }
+}
+
 /** Removes a file; one that is gone already is as good. */
 export async function removeFile(path: string): Promise<void> {
   await unlink(path).catch((error: unknown) => {

@@ -1,0 +1,38 @@
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rename } from 'node:fs/promises'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const source = fileURLToPath(new URL('journal.c', import.meta.url))
+const cache = fileURLToPath(new URL('../../../test-results/journal', import.meta.url))
+
+/** Builds the library when this version of it was not built yet; its path. Rejects with what to install where there is no C compiler. */
+export async function journalLibrary(): Promise<string> {
+  if (process.platform !== 'linux') throw new Error(`Faults of the disk need LD_PRELOAD, which ${process.platform} does not have: run this on Linux.`)
+  const version = createHash('sha256').update(await readFile(source)).digest('hex').slice(0, 16)
+  const library = path.join(cache, `journal-${version}.so`)
+  if (existsSync(library)) return library
+  await mkdir(cache, { recursive: true })
+  // Several runs may build it at once: each gets it whole.
+  const fresh = `${library}.${process.pid}`
+  try {
+    await promisify(execFile)('cc', ['-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-o', fresh, source, '-ldl', '-pthread'])
+  } catch (cause) {
+    throw new Error("Faults of the disk need a C compiler: install Debian's packages gcc and libc6-dev (apt-get install gcc libc6-dev).", { cause })
+  }
+  await rename(fresh, library)
+  return library
+}
+
+/** Variables that make a program write down what it does below `root`, and suffer what is asked for through `control`. */
+export function journalEnvironment(library: string, options: { root: string; journal: string; control?: string }): Record<string, string> {
+  return {
+    LD_PRELOAD: library, JOURNAL_ROOT: options.root, JOURNAL_FILE: options.journal,
+    ...(options.control === undefined ? {} : { JOURNAL_CONTROL: options.control }),
+    // The ring takes calls to the kernel past every library.
+    UV_USE_IO_URING: '0',
+  }
+}
