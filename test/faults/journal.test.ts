@@ -23,7 +23,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }))
 
 /** Runs a program in Node that has `fs` and the folder `root`; what it wrote to the journal and to standard output. */
 async function recorded(program: string, control?: string): Promise<{ entries: Entry[]; output: string; root: string }> {
-  const [root, journal] = [join(folder, 'root'), join(folder, 'journal')]
+  const [root, journal] = [join(folder, 'tree'), join(folder, 'journal')]
   const script = `const fs = require('node:fs'); const root = ${JSON.stringify(root)}; ${program}`
   const env = { ...foreignVariables(), ...journalEnvironment(await journalLibrary(), { root, journal, ...(control === undefined ? {} : { control }) }) }
   const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], { env })
@@ -80,7 +80,7 @@ test('what is written past the page cache is of the same file: only a sync of an
 
 test('what a failed sync was to write is never durable again by one that succeeds', async () => {
   const control = createControl(join(folder, 'control'))
-  control.arm({ calls: ['sync'], at: 1, kind: { error: 'EIO' }, path: '/root/a' })
+  control.arm({ calls: ['sync'], at: 1, kind: { error: 'EIO' }, path: '/tree/a' })
   const journal = await recorded(`${write} try { fs.fsyncSync(fd) } catch (error) { console.log(error.code) } fs.fsyncSync(fd); const at = fs.openSync(root, 'r'); fs.fsyncSync(at)`, control.file)
   expect(journal.output).toBe('EIO\n')
   expect(control.counts().fired).toBe(1)
