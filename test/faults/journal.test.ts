@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createControl } from './journal/control.ts'
 import { createDisk } from './journal/disk.ts'
-import { journalEnvironment, journalLibrary } from './journal/library.ts'
+import { journalEnvironment, journalLibrary, journalMissing } from './journal/library.ts'
 import { ops, readEntries, type Entry } from './journal/records.ts'
 import { plainFates, randomFate, randomOf, stateOf, type Fate } from './journal/states.ts'
 import { foreignVariables } from '../support/server.ts'
@@ -16,7 +16,9 @@ import { foreignVariables } from '../support/server.ts'
 /** The machinery of power cuts and I/O errors, tried on small programs. */
 
 let folder: string
-beforeEach(async () => {
+beforeEach(async ({ skip }) => {
+  const missing = await journalMissing()
+  if (missing !== null) skip(missing)
   folder = await mkdtemp(join(tmpdir(), 'holdfast-journal-'))
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))

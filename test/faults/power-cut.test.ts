@@ -1,9 +1,15 @@
 import { expect, test } from 'vitest'
+import { journalMissing } from './journal/library.ts'
 import { run } from './promises/power-cut.ts'
 
-test('after a power cut at any place every acknowledged object is whole, and the sweeper frees exactly the garbage', async () => {
+/** CI takes the time for more states. */
+const patient = process.env['HOLDFAST_TEST_PATIENT'] === '1'
+
+test('after a power cut at any place every acknowledged object is whole, and the sweeper frees exactly the garbage', async ({ skip }) => {
+  const missing = await journalMissing()
+  if (missing !== null) skip(missing)
   const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Math.floor(Math.random() * 1e9))
-  const { cases, violations } = await run({ seed, seconds: 30, say: (text) => console.log(`seed ${seed}: ${text}`) })
+  const { cases, violations } = await run({ seed, seconds: patient ? 30 : 6, say: (text) => console.log(`seed ${seed}: ${text}`) })
   expect(violations).toEqual([])
-  expect(cases).toBeGreaterThan(50)
+  expect(cases).toBeGreaterThan(patient ? 50 : 0)
 })
