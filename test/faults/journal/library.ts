@@ -2,12 +2,15 @@ import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename } from 'node:fs/promises'
+import { tmpdir, userInfo } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 const source = fileURLToPath(new URL('journal.c', import.meta.url))
-const cache = fileURLToPath(new URL('../../../test-results/journal', import.meta.url))
+const beside = fileURLToPath(new URL('../../../test-results/journal', import.meta.url))
+/** The loader takes a space or a colon in LD_PRELOAD for the end of a name: a checkout below such a folder has its library elsewhere. */
+const cache = /[\s:]/.test(beside) ? path.join(tmpdir(), `holdfast-journal-${userInfo().uid}`) : beside
 
 /** Builds the library when this version of it was not built yet; its path. Rejects with what to install where there is no C compiler. */
 export async function journalLibrary(): Promise<string> {
@@ -15,7 +18,7 @@ export async function journalLibrary(): Promise<string> {
   const version = createHash('sha256').update(await readFile(source)).digest('hex').slice(0, 16)
   const library = path.join(cache, `journal-${version}.so`)
   if (existsSync(library)) return library
-  await mkdir(cache, { recursive: true })
+  await mkdir(cache, { recursive: true, mode: 0o700 })
   // Several runs may build it at once: each gets it whole.
   const fresh = `${library}.${process.pid}`
   try {
