@@ -187,6 +187,8 @@ describe('the death', () => {
     })
     expect(await status).toBe(200)
     await expect.poll(async () => (await serverProcesses(server.pid)).filter((pid) => !before.includes(pid)).length, { timeout: 20_000 }).toBe(2)
+    // They are there before they listen.
+    await expect.poll(() => signedRequest({ server, path: '/' }).then(({ status: answered }) => answered, () => 0), { timeout: 20_000 }).toBe(200)
     for (const each of await connectionsToEach(server, 2)) each.destroy()
     expect((await signedRequest({ server, path })).body.equals(body)).toBe(true)
   })
