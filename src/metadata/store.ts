@@ -237,9 +237,10 @@ export interface SweepStore {
   sweeping<Result>(work: (lost: () => boolean) => Promise<Result>): Promise<Result | null>
   /**
    * Releases that are older than the grace, oldest first. References of shared blobs are settled inside: only blobs whose
-   * last reference went are returned. They stay queued until `forgetReleased`.
+   * last reference went are returned, at most `limit` of those behind `afterId`; none: there are no more. They stay queued until
+   * `forgetReleased`.
    */
-  released(olderThanMs: number, limit: number): Promise<readonly { id: number; blob: string; length: number; place: Extent['place'] }[]>
+  released(olderThanMs: number, limit: number, afterId?: number): Promise<readonly { id: number; blob: string; length: number; place: Extent['place'] }[]>
   forgetReleased(ids: readonly number[]): Promise<void>
   /** Of these blobs, the ones that some committed row still names or that wait in the release queue. */
   referenced(blobs: readonly { blob: string; bucketId: number; key: string }[]): Promise<ReadonlySet<string>>

@@ -78,6 +78,11 @@ export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanA
 
 const nothing: Pass['count'] = { releasedFiles: 0, releasedRecords: 0, segmentsRemoved: 0, recordsMoved: 0, orphans: 0, failures: 0 }
 const releasedPage = 1000
+/**
+ * So many releases are gathered before the segments' notes are written: each of those is a file that is synced, and a thousand
+ * overwritten keys lie in twenty segments.
+ */
+const notedAtOnce = 50_000
 /** So many segments that fail are no matter of one segment: the drive or the database is in trouble, and the pass ends. */
 const failuresMax = 10
 /** A database that was made this much later than the drive cannot know all of the drive's blobs. */
@@ -172,37 +177,52 @@ export async function doubtOf(options: { store: Pick<SweepStore, 'drives'>; driv
   return null
 }
 
+interface Gathered {
+  /** Lengths of dead records by blob, by `drive/segment`. */
+  readonly dead: Map<string, Record<string, number>>
+  /** Releases that are done once these are noted. */
+  readonly done: { readonly id: number; readonly names: readonly string[] }[]
+}
+
 /** Bytes of deleted versions: files go at once, records are noted as dead beside their segment. */
 async function sweepReleased(pass: Pass, drives: readonly Drive[]): Promise<void> {
   const byId = new Map(drives.map((drive) => [drive.id, drive]))
-  // What this pass cannot finish stays in the queue, and must not hide what comes behind it.
-  const held = new Set<number>()
-  for (;;) {
-    const limit = releasedPage + held.size
-    const rows = await pass.store.released(pass.graceMs, limit)
-    const page = rows.filter(({ id }) => !held.has(id))
-    const moved = await pass.store.relocations(page.filter(({ place }) => place.kind === 'segment').map(({ blob }) => blob))
-    const { pinned } = page.length === 0 ? { pinned: new Set<string>() } : await pass.held()
-    const dead = new Map<string, Record<string, number>>()
-    const done: { id: number; names: string[] }[] = []
-    for (const { id, blob, length, place: oldPlace } of page) {
-      const place = moved.get(blob) ?? oldPlace
-      if (pinned.has(blob) || place.drives.some((drive) => !byId.has(drive))) {
-        held.add(id)
-        continue
-      }
-      const names = place.kind === 'segment' ? place.drives.map((drive) => `${drive}/${place.segment}`) : []
-      for (const name of names) dead.set(name, { ...dead.get(name), [blob]: length })
-      for (const drive of place.drives) if (place.kind === 'file') await removeBlobFile(byId.get(drive) as Drive, blob)
-      done.push({ id, names })
+  // What falls due from now on is the next pass's: under load this one would never come to the segments.
+  const startedAt = Date.now()
+  let after: number | null = 0
+  while (after !== null && !pass.stopping()) {
+    const gathered: Gathered = { dead: new Map(), done: [] }
+    while (after !== null && gathered.done.length < notedAtOnce && !pass.stopping()) {
+      after = await gatherReleased(pass, byId, pass.graceMs + Date.now() - startedAt, after, gathered)
     }
-    await noteDead(pass, byId, dead)
-    const forgotten = done.filter(({ names }) => !names.some((name) => pass.unnoted.has(name)))
-    for (const { id, names } of done) if (names.some((name) => pass.unnoted.has(name))) held.add(id)
+    await noteDead(pass, byId, gathered.dead)
+    const forgotten = gathered.done.filter(({ names }) => !names.some((name) => pass.unnoted.has(name)))
     for (const { names } of forgotten) pass.count[names.length === 0 ? 'releasedFiles' : 'releasedRecords'] += 1
-    await pass.store.forgetReleased(forgotten.map(({ id }) => id))
-    if (rows.length < limit || pass.stopping()) return
+    for (let from = 0; from < forgotten.length; from += releasedPage) {
+      await pass.store.forgetReleased(forgotten.slice(from, from + releasedPage).map(({ id }) => id))
+    }
   }
+}
+
+/** One page of the queue, behind `after`. Gives its last id, null at the end. What this pass cannot finish stays in the queue. */
+async function gatherReleased(pass: Pass, byId: ReadonlyMap<number, Drive>, olderThanMs: number, after: number, { dead, done }: Gathered): Promise<number | null> {
+  const page = await pass.store.released(olderThanMs, releasedPage, after)
+  if (page.length === 0) return null
+  const moved = await pass.store.relocations(page.filter(({ place }) => place.kind === 'segment').map(({ blob }) => blob))
+  const { pinned } = await pass.held()
+  for (const { id, blob, length, place: oldPlace } of page) {
+    const place = moved.get(blob) ?? oldPlace
+    if (pinned.has(blob) || place.drives.some((drive) => !byId.has(drive))) continue
+    const names = place.kind === 'segment' ? place.drives.map((drive) => `${drive}/${place.segment}`) : []
+    for (const name of names) {
+      const blobs = dead.get(name) ?? {}
+      blobs[blob] = length
+      dead.set(name, blobs)
+    }
+    for (const drive of place.drives) if (place.kind === 'file') await removeBlobFile(byId.get(drive) as Drive, blob)
+    done.push({ id, names })
+  }
+  return page.at(-1)?.id ?? null
 }
 
 async function noteDead(pass: Pass, byId: ReadonlyMap<number, Drive>, dead: ReadonlyMap<string, Readonly<Record<string, number>>>): Promise<void> {

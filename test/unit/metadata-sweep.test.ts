@@ -54,6 +54,20 @@ describe('released bytes', () => {
     expect(await store.referenced([{ blob: extent.blob, bucketId, key: 'source' }])).toEqual(new Set())
   })
 
+  test('copies that are gone while others stay hide nothing that waits behind them', async () => {
+    const bucketId = await makeBucket(store)
+    const [shared, own] = [freshExtent(), freshExtent()]
+    let source = await put(bucketId, 'source', [shared])
+    const copies = Array.from({ length: 5 }, (_, index) => `copy ${index}`)
+    for (const copy of copies) source = await put(bucketId, copy, [shared], source)
+    await put(bucketId, 'own', [own])
+    for (const key of [...copies, 'own']) await remove(bucketId, key)
+    const page = await store.released(-1000, 2)
+    expect(page.map(({ blob }) => blob)).toEqual([own.blob])
+    expect(await store.released(-1000, 2, page[0]?.id)).toEqual([])
+    await store.forgetReleased(page.map(({ id }) => id))
+  })
+
   test('a copy onto itself keeps its bytes', async () => {
     const bucketId = await makeBucket(store)
     const extent = freshExtent()

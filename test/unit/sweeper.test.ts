@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto'
 import { appendFile, mkdir, open, readdir, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import type { SweepStore } from '../../src/metadata/store.ts'
@@ -15,13 +17,13 @@ const smallMax = 20_000
 /** The sweeper's view of the metadata, kept in memory by its documented rules. */
 function memoryStore() {
   const rows = new Map<string, Extent>()
-  const released: { id: number; blob: string; length: number; place: Extent['place'] }[] = []
+  const released: { id: number; at: number; blob: string; length: number; place: Extent['place'] }[] = []
   const moved = new Map<string, Extent['place']>()
   const drives: { id: number; uuid: string; createdAt: number }[] = []
   let nextId = 1
   const store: SweepStore = {
     sweeping: (work) => work(() => false),
-    released: async (_olderThanMs, limit) => released.slice(0, limit),
+    released: async (olderThanMs, limit, afterId = 0) => released.filter(({ id, at }) => id > afterId && at <= Date.now() - olderThanMs).slice(0, limit),
     async forgetReleased(ids) {
       for (const id of ids) released.splice(released.findIndex((entry) => entry.id === id), 1)
     },
@@ -40,7 +42,7 @@ function memoryStore() {
     add: (extent: Extent) => void rows.set(extent.blob, extent),
     release(extent: Extent) {
       rows.delete(extent.blob)
-      released.push({ id: nextId++, blob: extent.blob, length: extent.blobLength, place: extent.place })
+      released.push({ id: nextId++, at: Date.now(), blob: extent.blob, length: extent.blobLength, place: extent.place })
     },
     waiting: () => released.length,
     /** As if there had never been a row. */
@@ -99,6 +101,22 @@ test('a blob that an open reader has yet to reach is left until the reader close
   expect((await drain(reader)).equals(Buffer.concat([first.bytes, second.bytes]))).toBe(true)
   await sweeper().runOnce()
   await expect(readAll(room.blobs, [second.extent])).rejects.toThrow()
+})
+
+test('a pass ends and comes to the segments although more is released all the time', async () => {
+  const dead = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
+  dead.forEach(({ extent }) => memory.release(extent))
+  let bursts = 20
+  const busy: SweepStore = {
+    ...memory.store,
+    async released(...asked) {
+      await sleep(2)
+      if (bursts-- > 0) for (let count = 0; count < 1000; count++) memory.release({ ...(dead[0] as { extent: Extent }).extent, blob: randomBytes(16).toString('hex') })
+      return memory.store.released(...asked)
+    },
+  }
+  expect((await sweeper({ store: busy }).runOnce()).segmentsRemoved).toBeGreaterThan(0)
+  expect(bursts).toBeGreaterThan(10)
 })
 
 test('a mostly dead segment is emptied, its live records are found at their new place, and it is removed', async () => {

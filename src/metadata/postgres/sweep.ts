@@ -34,11 +34,17 @@ export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepSt
       }
     },
 
-    released: (olderThanMs, limit) => inTransaction(pool, async (client) => {
-      await client.query('SELECT pg_advisory_xact_lock($1)', [sweepLock])
-      await client.query(`DELETE FROM uploads WHERE state = 'completed' AND completed_at < $1`, [now() - completedUploadMs])
-      return settle(client, now() - olderThanMs, limit)
-    }),
+    released: async (olderThanMs, limit, afterId = 0) => {
+      for (;;) {
+        const { found, last } = await inTransaction(pool, async (client) => {
+          await client.query('SELECT pg_advisory_xact_lock($1)', [sweepLock])
+          await client.query(`DELETE FROM uploads WHERE state = 'completed' AND completed_at < $1`, [now() - completedUploadMs])
+          return settle(client, now() - olderThanMs, limit, afterId)
+        })
+        // Those that were not the last of their blob are done with and gone: behind them there may be more.
+        if (last.length > 0 || found < limit) return last
+      }
+    },
 
     forgetReleased: (ids) => inTransaction(pool, async (client) => {
       await client.query(
@@ -102,11 +108,13 @@ interface ReleaseRow {
  * Takes each release off its blob's count. A release that was not the last is done with; the last one stays in the queue,
  * marked, until the bytes are gone. A blob without a count has exactly one reference, and this was it.
  */
-async function settle(client: pg.PoolClient, releasedBefore: number, limit: number): Promise<{ id: number; blob: string; length: number; place: Place }[]> {
+async function settle(
+  client: pg.PoolClient, releasedBefore: number, limit: number, afterId: number,
+): Promise<{ found: number; last: { id: number; blob: string; length: number; place: Place }[] }> {
   const { rows } = await client.query<ReleaseRow>(
     `SELECT b.id, encode(b.blob, 'hex') AS blob, b.length, coalesce(m.place, b.place) AS place, b.dead
-     FROM released_blobs b LEFT JOIN blob_relocations m ON m.blob = b.blob WHERE b.released_at <= $1 ORDER BY b.id LIMIT $2`,
-    [releasedBefore, limit],
+     FROM released_blobs b LEFT JOIN blob_relocations m ON m.blob = b.blob WHERE b.released_at <= $1 AND b.id > $3 ORDER BY b.id LIMIT $2`,
+    [releasedBefore, limit, afterId],
   )
   const open = rows.filter((row) => !row.dead)
   const { rows: counts } = await client.query<{ blob: string; count: number }>(
@@ -129,5 +137,6 @@ async function settle(client: pg.PoolClient, releasedBefore: number, limit: numb
   await client.query('DELETE FROM released_blobs WHERE id = ANY ($1::bigint[])', [numberArray(done.map(({ id }) => id))])
   await client.query('UPDATE released_blobs SET dead = true WHERE id = ANY ($1::bigint[])', [numberArray(last.map(({ id }) => id))])
   const finished = new Set(done)
-  return rows.filter((row) => !finished.has(row)).map((row) => ({ id: Number(row.id), blob: row.blob, length: Number(row.length), place: row.place }))
+  const kept = rows.filter((row) => !finished.has(row))
+  return { found: rows.length, last: kept.map((row) => ({ id: Number(row.id), blob: row.blob, length: Number(row.length), place: row.place })) }
 }
