@@ -99,7 +99,7 @@ export function createDisk(rootPath: string): Disk {
   const folder = (): FolderNode => ({ kind: 'folder', id: nodes++, names: new Map() })
   const root = folder()
   const open = new Map<string, Node>()
-  const syncs = new Map<string, number[]>()
+  const syncs = new Map<string, { readonly asked: number; readonly node: Node }[]>()
   let position = 0
 
   function lookUp(path: string): Node | null {
@@ -169,21 +169,25 @@ export function createDisk(rootPath: string): Disk {
   function take(entry: Entry): boolean {
     position += 1
     const handle = `${entry.pid}:${entry.fd}`
+    // Who does not wait for a sync may close its descriptor before the answer, and another file may get the number.
+    const question = `${handle} ${entry.path}`
     switch (entry.op) {
       case ops.open: return opened(entry)
       case ops.close: return open.delete(handle) && false
       case ops.write: return entry.result > 0 && change(entry, entry.offset, entry.data)
       case ops.truncate: return entry.error === 0 && change(entry, entry.offset, null)
-      case ops.syncBegin:
-        syncs.set(handle, [...(syncs.get(handle) ?? []), position])
-        return false
-      case ops.sync: {
-        // Of two syncs of one file at once, the earlier question is the one that is surely answered.
-        const [asked = position, ...others] = syncs.get(handle) ?? []
-        syncs.set(handle, others)
+      case ops.syncBegin: {
         const node = open.get(handle)
         if (node === undefined) throw new Error(`the journal syncs ${entry.path}, which it never opened`)
-        synced(node, asked, entry.error !== 0)
+        syncs.set(question, [...(syncs.get(question) ?? []), { asked: position, node }])
+        return false
+      }
+      case ops.sync: {
+        // Of two syncs of one file at once, the earlier question is the one that is surely answered.
+        const [first, ...others] = syncs.get(question) ?? []
+        if (first === undefined) throw new Error(`the journal answers a sync of ${entry.path}, which nobody asked for`)
+        syncs.set(question, others)
+        synced(first.node, first.asked, entry.error !== 0)
         return true
       }
       case ops.rename: case ops.link: {
