@@ -1,7 +1,7 @@
 import { appendFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from 'vitest'
 import { startExternalPostgres, type ExternalPostgres } from '../support/external-postgres.ts'
 import { contentOf, type Content } from '../support/ledger.ts'
 import { freshBody } from '../support/load.ts'
@@ -27,6 +27,7 @@ function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
     server = await startServer({ dataDir: place.folder, wrapper: place.wrapper, env: { ...sweepOften, ...env() } })
     send = bucketSender(server, await newBucket(server.client))
   })
+  beforeEach(() => onTestFailed(() => console.log(server?.output().slice(-4000))))
   afterAll(async () => {
     await server?.remove()
     await place?.remove()
