@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel } from 'node:worker_threads'
 import type { MessagePort, Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
@@ -31,6 +32,8 @@ export interface PoolOptions {
 
 const youngMiBOfUploads = 4
 
+const loadMsMax = 5000
+
 const filename = new URL('./worker.ts', import.meta.url).href
 
 /** Starts the worker threads. */
@@ -46,6 +49,7 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
     atomics: 'async',
   })
   const given = { batch: 0, upload: 0 }
+  const loaded = Promise.all([batches, uploads].flatMap((pool) => pool.threads.map(hasLoaded)))
   return {
     batch(task) {
       given.batch += 1
@@ -66,9 +70,18 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
       { name, threads: pool.threads, queued: pool.queueSize, running: given[name] - pool.completed - pool.queueSize }
     )),
     async close() {
+      // To end a thread while it loads the native checksums aborts the whole process (their start takes that for a bug of its own).
+      await Promise.race([loaded, sleep(loadMsMax)])
       await Promise.all([batches.close(), uploads.close()])
     },
   }
+}
+
+/** Resolves with a thread's first message, which the package sends once the thread has loaded its program, or with its end. */
+function hasLoaded(thread: Worker): Promise<void> {
+  return new Promise((resolve) => {
+    for (const event of ['message', 'exit']) thread.once(event, () => resolve())
+  })
 }
 
 /** A pool whose threads start with the first task. */

@@ -31,3 +31,11 @@ test('uploads on a thread that dies fail, everything else goes on, and so do lat
   await room.close()
   await pool.close()
 })
+
+test('a pool that is closed at any moment of its start ends its threads and nothing else', async () => {
+  for (let afterMs = 0; afterMs < 100; afterMs += 10) {
+    const pool = createPool()
+    await sleep(afterMs)
+    await pool.close()
+  }
+})

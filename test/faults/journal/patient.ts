@@ -115,6 +115,8 @@ async function openOn({ library, disk, journal, control, undo, remove, random }:
   }
 
   function watch({ op, pid, path, error }: Entry): void {
+    // SQLite's, which holds nothing but who runs.
+    if (/holdfast(-servers)?\.lock/.test(path)) return
     const name = `${pid} ${path}`
     if (op === ops.sync && error === 0 && failed.has(name)) again.push(`a sync of ${path} that had failed was tried again`)
     // A folder is synced for other names as well, and a full disk is none that failed.
