@@ -14,6 +14,8 @@ import { smallDisk, type SmallDisk } from '../support/tmpfs.ts'
 const soon = { timeout: 30_000, interval: 200 }
 const sweepOften = { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' }
 const full = '507 InsufficientStorage'
+/** Default of HOLDFAST_SMALL_BODY_BYTES_MAX. */
+const smallBytesMax = 131_072
 
 /** A server on a small disk, one bucket, and what its clients know to be in it. */
 function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
@@ -27,7 +29,7 @@ function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
     server = await startServer({ dataDir: place.folder, wrapper: place.wrapper, env: { ...sweepOften, ...env() } })
     send = bucketSender(server, await newBucket(server.client))
   })
-  beforeEach(() => onTestFailed(() => console.log(server?.output().slice(-4000))))
+  beforeEach(() => onTestFailed(() => console.log(server?.output().split('\n').filter((line) => !line.includes('A request failed')).slice(-40).join('\n'))))
   afterAll(async () => {
     await server?.remove()
     await place?.remove()
@@ -59,6 +61,17 @@ function disk(env: () => Readonly<Record<string, string>>, megabytes: number) {
         expect(outcome(await send('DELETE', key))).toBe('204')
         stored.delete(key)
       })
+    },
+    /** The sweeper has removed what was deleted: nothing gives room back from here on. */
+    async isSwept(): Promise<void> {
+      const large = [...stored.values()].filter(({ size }) => size > smallBytesMax).length
+      const files = async () => (await readdir(join(place.seenFrom(server.pid), 'drive', 'blobs'), { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
+      await expect.poll(async () => (await files()).length, soon).toBe(large)
+    },
+    /** Every connection to the database is back: each comes by itself. */
+    async isBack(): Promise<void> {
+      await expect.poll(async () => outcome(await send('GET', '?list-type=2')), soon).toBe('200')
+      await expect.poll(async () => (await signedRequest({ server, path: '/' })).status, soon).toBe(200)
     },
     /** Exactly what was acknowledged is listed, each byte of it is there, and nothing half-written is. */
     async isWhole(): Promise<void> {
@@ -136,7 +149,7 @@ describe('a full disk that holds the database as well', () => {
     expect(await it.fill(100_000)).toBe(full)
     await it.isWhole()
     await it.server().killPostgres()
-    await expect.poll(async () => (await signedRequest({ server: it.server(), path: '/' })).status, soon).toBe(200)
+    await it.isBack()
     await it.removeAll(4_000_000)
     await expect.poll(() => it.put(4_000_000), soon).toBe('200')
     await it.isWhole()
@@ -144,6 +157,7 @@ describe('a full disk that holds the database as well', () => {
 
   test('that somebody else has filled to the last byte is waited for, even when the database dies meanwhile', async () => {
     const ballast = join(it.seen(), 'ballast')
+    await it.isSwept()
     expect(await it.put(50_000)).toBe('200')
     await writeFile(ballast, '')
     await expect((async () => {
@@ -156,6 +170,7 @@ describe('a full disk that holds the database as well', () => {
     await sleep(1_500)
     await rm(ballast)
     await expect.poll(() => it.put(50_000), soon).toBe('200')
+    await it.isBack()
     await it.isWhole()
   })
 })

@@ -74,6 +74,24 @@ describe('the embedded PostgreSQL', () => {
     await postgres.stop()
   })
 
+  test('does not wait long for a process that outlives its postmaster', async () => {
+    const dataDir = join(base, 'data')
+    const postgres = await start(dataDir)
+    // Stopped, it is like one that waits for a lock of another that was killed: it does not see that its postmaster is gone.
+    const waiting = new pg.Client({ ...postgres.connection })
+    waiting.on('error', () => {})
+    await waiting.connect()
+    const { rows } = await waiting.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
+    const pid = rows[0]?.pid as number
+    process.kill(pid, 'SIGSTOP')
+    process.kill(postgres.pid, 'SIGKILL')
+    await postgres.exited
+    const again = await start(dataDir)
+    expect(await ask(again, 'SELECT 1')).toBe('1')
+    expect(await isAlive(pid)).toBe(false)
+    await again.stop()
+  }, 15_000)
+
   test('is not misled by a lock file whose process id belongs to somebody else', async () => {
     const left = await orphan(join(base, 'data'))
     process.kill(left, 'SIGKILL')

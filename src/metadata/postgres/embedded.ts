@@ -1,7 +1,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { appendFile, chmod, lstat, mkdir, mkdtemp, open, readFile, readdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { appendFile, chmod, lstat, mkdir, mkdtemp, open, readFile, readdir, realpath, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -46,6 +46,7 @@ const majorVersion = '18'
 /** `sun_path` holds 108 bytes on Linux with the closing zero, 104 on macOS. */
 const socketPathBytesMax = process.platform === 'darwin' ? 103 : 107
 const fastStopMs = 20_000
+const connectMsMax = 5000
 const logBytesMax = 16 * 1024 ** 2
 
 /**
@@ -61,7 +62,7 @@ export async function startEmbedded({ dataDir, log, connectionsMax = connections
   const socket = await socketFolder(folder)
   try {
     await clearLeftovers(cluster, socket.path)
-    await writeFile(join(cluster, 'postgresql.conf'), embeddedSettings(connectionsMax))
+    await writeFile(join(cluster, 'postgresql.conf'), embeddedSettings(connectionsMax, await diskBytes(cluster)))
     return await run(program, cluster, socket, log)
   } catch (error) {
     await socket.remove()
@@ -78,7 +79,8 @@ async function makeCluster(program: EmbeddedProgram, cluster: string): Promise<v
   if (version !== null) return
   const parent = join(cluster, '..')
   for (const name of await readdir(parent)) {
-    if (name.startsWith('postgres.initdb-')) await rm(join(parent, name), { recursive: true, force: true })
+    // An initdb whose starter was killed may be at work in it for a moment still.
+    if (name.startsWith('postgres.initdb-')) await rm(join(parent, name), { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
   }
   const fresh = await mkdtemp(join(parent, 'postgres.initdb-'))
   const args = ['-D', fresh, '-U', user, '-E', 'UTF8', '--locale=C', '--auth-local=trust', '--auth-host=reject', '--no-instructions']
@@ -94,6 +96,11 @@ async function execute(program: EmbeddedProgram, path: string, args: readonly st
   } catch (error) {
     throw new Error(`${path} failed: ${(error as { stderr?: string }).stderr ?? String(error)}`, { cause: error })
   }
+}
+
+async function diskBytes(folder: string): Promise<number> {
+  const { blocks, bsize } = await statfs(folder)
+  return blocks * bsize
 }
 
 interface SocketFolder {
@@ -201,15 +208,17 @@ async function untilReady(child: ChildProcess, connection: EmbeddedConnection, l
 
 /** Null when a connection was made, else the code of the error. */
 async function tryConnect(connection: EmbeddedConnection): Promise<string | null> {
-  const client = new pg.Client(connection)
+  // One that is taken and never answered must not hold up the start: the next one may be.
+  const client = new pg.Client({ ...connection, connectionTimeoutMillis: connectMsMax })
   client.on('error', () => {})
   try {
     await client.connect()
+    return null
   } catch (error) {
     return (error as { code?: string }).code ?? 'unknown'
+  } finally {
+    client.end().catch(() => undefined)
   }
-  await client.end()
-  return null
 }
 
 async function createDatabase(connection: EmbeddedConnection): Promise<void> {

@@ -23,19 +23,23 @@ export async function clearLeftovers(cluster: string, socketFolder: string): Pro
   await rm(join(socketFolder, '.s.PGSQL.5432'), { force: true })
 }
 
-/** Fast shutdown first, which writes a checkpoint; then the one that leaves recovery to the next start; then none at all. */
+/**
+ * Fast shutdown first, which writes a checkpoint; then the one that leaves recovery to the next start; then none at all. Processes
+ * that have lost their postmaster end by themselves at once, except one that waits for a lock of another that died with it: for ever.
+ */
 async function stopRunning(cluster: string, postmaster: number): Promise<void> {
   const steps = [
     { signal: 'SIGINT', waitMs: 20_000 },
     { signal: 'SIGQUIT', waitMs: 5_000 },
+    { signal: 0, waitMs: 500 },
     { signal: 'SIGKILL', waitMs: 5_000 },
   ] as const
   for (const { signal, waitMs } of steps) {
     const running = await runningOn(cluster)
     if (running.length === 0) return
-    // Without their postmaster the remaining processes end by themselves; only the last step signals each of them.
-    const targets = signal === 'SIGKILL' ? running : running.filter((pid) => pid === postmaster)
-    for (const pid of targets) kill(pid, signal)
+    const headless = !running.includes(postmaster)
+    if (headless && signal !== 0 && signal !== 'SIGKILL') continue
+    for (const pid of headless || signal === 'SIGKILL' ? running : [postmaster]) kill(pid, signal)
     const until = Date.now() + waitMs
     while (Date.now() < until && (await runningOn(cluster)).length > 0) await sleep(20)
   }
@@ -74,7 +78,7 @@ function alive(pid: number): boolean {
   return true
 }
 
-function kill(pid: number, signal: NodeJS.Signals): void {
+function kill(pid: number, signal: NodeJS.Signals | 0): void {
   try {
     process.kill(pid, signal)
   } catch (error) {

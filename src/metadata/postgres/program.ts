@@ -85,7 +85,7 @@ async function rootWrapper(): Promise<readonly string[]> {
   if (process.getuid?.() !== 0) return []
   const wrapper = ['unshare', '--user', '--map-user=65534', '--map-group=65534']
   try {
-    await promisify(execFile)('unshare', [...wrapper.slice(1), 'true'])
+    await promisify(execFile)('unshare', [...wrapper.slice(1), 'true'], { timeout: 10_000 })
   } catch (cause) {
     const message = 'PostgreSQL does not run as root, and this system does not allow the user namespace (unshare --user) that would hide it. Start Holdfast as a normal user.'
     throw new Error(`${message} ${useAnother}`, { cause })

@@ -1,8 +1,13 @@
+import { diskReserveBytes } from '../../domain/limits.ts'
+
+/** Two files of 16 MB are the least that PostgreSQL takes. */
+const walMegabytes = (diskBytes: number): number => Math.min(1024, Math.max(32, Math.floor(diskReserveBytes(diskBytes) / 2 / 1024 ** 2)))
+
 /**
  * The embedded PostgreSQL's settings, written at each start; an operator's ALTER SYSTEM wins over them.
  * Sized for one small machine: all processes together stay below 150 MB when idle.
  */
-export const embeddedSettings = (connectionsMax: number): string => `# Written by Holdfast at each start. Use ALTER SYSTEM to change a setting.
+export const embeddedSettings = (connectionsMax: number, diskBytes: number): string => `# Written by Holdfast at each start. Use ALTER SYSTEM to change a setting.
 # Durability: an answered request survives the loss of power.
 fsync = on
 synchronous_commit = on
@@ -13,8 +18,9 @@ wal_compression = off
 # Nobody replicates from this cluster, so the log carries only what recovery needs.
 wal_level = minimal
 max_wal_senders = 0
-max_wal_size = 1GB
-min_wal_size = 160MB
+# The log stays within half of what clients may not fill of the disk (diskReserveBytes): on a full one deletes must go on.
+max_wal_size = ${walMegabytes(diskBytes)}MB
+min_wal_size = ${Math.min(160, walMegabytes(diskBytes))}MB
 checkpoint_timeout = 15min
 checkpoint_completion_target = 0.9
 # Memory.
