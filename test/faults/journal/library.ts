@@ -12,19 +12,21 @@ const beside = fileURLToPath(new URL('../../../test-results/journal', import.met
 /** The loader takes a space or a colon in LD_PRELOAD for the end of a name: a checkout below such a folder has its library elsewhere. */
 const cache = /[\s:]/.test(beside) ? path.join(tmpdir(), `holdfast-journal-${userInfo().uid}`) : beside
 
-/** Builds the library when this version of it was not built yet; its path. Rejects with what to install where there is no C compiler. */
-export async function journalLibrary(): Promise<string> {
-  if (process.platform !== 'linux') throw new Error(`Faults of the disk need LD_PRELOAD, which ${process.platform} does not have: run this on Linux.`)
-  const version = createHash('sha256').update(await readFile(source)).digest('hex').slice(0, 16)
-  const library = path.join(cache, `journal-${version}.so`)
+export const journalLibrary = (): Promise<string> => preloadedLibrary(source, 'Faults of the disk')
+
+/** Builds a library for LD_PRELOAD when this version of it was not built yet; its path. Rejects with what to install where there is no C compiler. */
+export async function preloadedLibrary(file: string, what: string): Promise<string> {
+  if (process.platform !== 'linux') throw new Error(`${what} need LD_PRELOAD, which ${process.platform} does not have: run this on Linux.`)
+  const version = createHash('sha256').update(await readFile(file)).digest('hex').slice(0, 16)
+  const library = path.join(cache, `${path.basename(file, '.c')}-${version}.so`)
   if (existsSync(library)) return library
   await mkdir(cache, { recursive: true, mode: 0o700 })
   // Several runs may build it at once: each gets it whole.
   const fresh = `${library}.${process.pid}`
   try {
-    await promisify(execFile)('cc', ['-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-o', fresh, source, '-ldl', '-pthread'])
+    await promisify(execFile)('cc', ['-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-o', fresh, file, '-ldl', '-pthread'])
   } catch (cause) {
-    throw new Error("Faults of the disk need a C compiler: install Debian's packages gcc and libc6-dev (apt-get install gcc libc6-dev).", { cause })
+    throw new Error(`${what} need a C compiler: install Debian's packages gcc and libc6-dev (apt-get install gcc libc6-dev).`, { cause })
   }
   await rename(fresh, library)
   return library
