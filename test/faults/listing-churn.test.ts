@@ -1,0 +1,4 @@
+import * as listingChurn from './promises/listing-churn.ts'
+import { testShortly } from '../support/promise.ts'
+
+testShortly(listingChurn)
