@@ -45,11 +45,11 @@ const anyOf = <T>(random: Random, all: readonly T[]): T => all[Math.floor(random
 /** One client, for as long as it is `going`. It has one connection, and now and then a new one, so that all processes get some. */
 export async function client(round: Round, random: Random, name: string, going: () => boolean): Promise<void> {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
-  let known: Held = null
+  const known = new Map<string, Held>()
   try {
     while (going()) {
       const key = anyOf(random, round.keys)
-      known = await turn(round, { random, key, name, agent, known })
+      known.set(key, await turn(round, { random, key, name, agent, known: known.get(key) ?? null }))
       if (random() < 0.02) agent.destroy()
     }
   } finally {
@@ -62,7 +62,7 @@ interface Turn {
   readonly key: string
   readonly name: string
   readonly agent: http.Agent
-  /** What this client saw last, of whatever key. */
+  /** What this client saw last: in the time since, others have written, or not. */
   readonly known: Held
 }
 
@@ -101,14 +101,14 @@ async function record(round: Round, turn: Turn, target: string, ask: Ask, mean: 
 async function turn(round: Round, turn: Turn): Promise<Held> {
   const { random } = turn
   const kind = random()
-  if (kind < 0.2) return put(round, turn, 'none')
-  if (kind < 0.3) return put(round, turn, 'absent')
-  if (kind < 0.42) return put(round, turn, 'match')
-  if (kind < 0.46) return complete(round, turn)
-  if (kind < 0.54) return remove(round, turn, false)
-  if (kind < 0.6) return remove(round, turn, true)
-  if (kind < 0.64) return removeTwo(round, turn)
-  if (kind < 0.8) return get(round, turn)
+  if (kind < 0.12) return put(round, turn, 'none')
+  if (kind < 0.22) return put(round, turn, 'absent')
+  if (kind < 0.44) return put(round, turn, 'match')
+  if (kind < 0.48) return complete(round, turn)
+  if (kind < 0.53) return remove(round, turn, false)
+  if (kind < 0.59) return remove(round, turn, true)
+  if (kind < 0.61) return removeTwo(round, turn)
+  if (kind < 0.79) return get(round, turn)
   if (kind < 0.88) return head(round, turn)
   return list(round, turn)
 }

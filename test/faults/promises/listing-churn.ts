@@ -21,6 +21,8 @@ interface Options {
 const writersAtOnce = 6
 const walkersAtOnce = 4
 const roundMs = 1500
+/** Of one row each: more than all names. */
+const pagesMax = 20_000
 /** Between two uploads of a key: their order is told in milliseconds. */
 const initiationMs = 3
 
@@ -104,8 +106,10 @@ async function walk(kind: Kind, send: Send, random: Random): Promise<{ walk: Wal
   const [under, by] = kind.plain === true ? ['', ''] : [prefix, delimiter]
   const seen: Walk['seen'][number][] = []
   const from = kind.space.now()
+  let pages = 0
   for (let marker: string | null = ''; marker !== null;) {
     const page: Page = await kind.page(send, { prefix: under, delimiter: by, limit, marker })
+    if (++pages > pagesMax) throw new Error(`${kind.name} goes on after ${pagesMax} pages`)
     if (page.seen.length > limit) throw new Error(`${page.seen.length} rows on a page of ${limit}`)
     seen.push(...page.seen)
     marker = page.next

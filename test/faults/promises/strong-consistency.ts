@@ -75,7 +75,7 @@ async function answersAgain(server: TestServer): Promise<void> {
   for (const until = Date.now() + 30_000; Date.now() < until; await sleep(50)) {
     if (await signedRequest({ server, path: '/' }).then(({ status }) => status === 200, () => false)) return
   }
-  throw new Error('the server does not answer any more')
+  throw new Error(`the server does not answer any more:\n${server.output().slice(-4000)}`)
 }
 
 /** One case is the history of one key. */
