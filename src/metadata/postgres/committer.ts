@@ -228,7 +228,7 @@ async function rememberIncarnation(client: pg.Client): Promise<void> {
  * the disk are given out a second time, and the fate of that id may be another transaction's.
  */
 async function wasCommitted(line: Line, id: string, incarnation: string | null | undefined, options: CommitterOptions): Promise<boolean> {
-  const until = Date.now() + 2 * options.waitMs
+  const until = performance.now() + 2 * options.waitMs
   for (;;) {
     const [row] = await line.query({ name: 'outcome', text: `SELECT pg_xact_status($1::xid8), ${incarnationQuery}`, values: [id] }).catch((error: unknown) => {
       // Of an id that the server has not given out yet (22023) it says only that it crashed meanwhile.
@@ -238,7 +238,7 @@ async function wasCommitted(line: Line, id: string, incarnation: string | null |
     if (row[0] === 'committed') return true
     if (row[0] === 'aborted') return false
     // The server has not noticed yet that the connection is gone; or it has forgotten, and will not remember.
-    if (row[0] !== 'in progress' || Date.now() > until) throw unavailable()
+    if (row[0] !== 'in progress' || performance.now() > until) throw unavailable()
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
