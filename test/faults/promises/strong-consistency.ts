@@ -126,13 +126,19 @@ async function oneRound(server: TestServer, round: ReturnType<typeof newRound>, 
   const reaches = async (count: number): Promise<void> => {
     for (const until = Date.now() + 20_000; done() < count && Date.now() < until;) await sleep(2)
   }
-  await reaches(operationsPerRound * (0.2 + 0.4 * random()))
-  const before = done()
-  await trouble(server, random)
-  // A while of its own behind the trouble, but not so long that nobody can judge it.
-  await reaches(Math.max(operationsPerRound, Math.min(before, operationsPerRound) + 100))
-  over = true
-  await Promise.all(running)
+  try {
+    await reaches(operationsPerRound * (0.2 + 0.4 * random()))
+    const before = done()
+    await trouble(server, random)
+    // A while of its own behind the trouble, but not so long that nobody can judge it.
+    await reaches(Math.max(operationsPerRound, Math.min(before, operationsPerRound) + 100))
+  } catch (error) {
+    // A server that does not come back breaks the promise, and what it said is the way to the cause.
+    return { violations: [String(error)], undecided: 0 }
+  } finally {
+    over = true
+    await Promise.all(running)
+  }
   await lastLook(round, random)
   const violations = [...round.wrong]
   let undecided = 0
