@@ -77,6 +77,8 @@ export interface WriteOptions {
   readonly owner: { readonly bucketId: number; readonly key: string }
   /** Largest accepted body in bytes; EntityTooLarge above. */
   readonly bytesMax: number
+  /** Called when the whole of a small body is on its way to the disk: it will be durable, or refused, about one sync later. */
+  readonly writing?: () => void
 }
 
 export interface WrittenBlob {

@@ -5,9 +5,9 @@ import { S3Error } from '../domain/errors.ts'
 import { batchBodiesMax, batchBytesMax, segmentBytesMax, segmentLanes } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
 import {
-  assertWritable, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
+  assertWritable, createReserve, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
 } from '../storage/backend.ts'
-import type { Drive, IoFailure, Log } from '../storage/backend.ts'
+import type { Drive, IoFailure, Log, Reserve } from '../storage/backend.ts'
 import { refusalError } from '../workers/digester.ts'
 import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
 import type { WorkerPool } from '../workers/pool.ts'
@@ -22,6 +22,8 @@ export interface SmallBody {
   readonly plan: DigestPlan
   readonly end: DigestEnd
   readonly marks: readonly ChunkMark[]
+  /** Called when its group is on its way to the disk. */
+  readonly writing: (() => void) | null
 }
 
 export interface Appended {
@@ -57,7 +59,11 @@ interface Segment {
   readonly fd: number
   /** Where the next group begins; 0 until the first one is durable. */
   at: number
+  readonly reserve: Reserve
 }
+
+/** A reserve pays for few bodies, which wait for little else; many share the cost of a longer file, and would write twice as much. */
+const reservedBodiesMax = 4
 
 interface Lane {
   segment: Segment | null
@@ -70,6 +76,8 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
   const segmentBytes = options.segmentBytes ?? segmentBytesMax
   const queue: Waiting[] = []
   const lanes: Lane[] = Array.from({ length: segmentLanes }, () => ({ segment: null, buffer: new SharedArrayBuffer(256 * 1024), running: null }))
+  /** Segments that nobody appends to any more, whose reserve is still on its way. */
+  const ending = new Map<Segment, Promise<void>>()
   let scheduled = false
 
   /** Bodies that arrive in one turn of the event loop share a group: the turn's end is free of charge. */
@@ -94,16 +102,22 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
   async function commit(lane: Lane, group: readonly Waiting[]): Promise<void> {
     try {
       if (lane.segment !== null && lane.segment.drive.suspect !== null) retire(lane, lane.segment)
-      const segment = lane.segment ?? openSegment(options.drive())
+      const segment = lane.segment ?? openSegment(options.drive(), segmentBytes, log)
       lane.segment = segment
       const headBytes = segment.at === 0 ? segmentHeaderBytes : 0
-      const bodies = layOut(lane, headBytes, group)
+      const { bodies, end } = layOut(lane, headBytes, group)
+      const inTheWay = segment.reserve.makeWay(segment.at + end)
+      if (inTheWay !== null) await inTheWay
+      for (const { body } of group) body.writing?.()
       const outcome = await pool.batch({
         buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, bodies, synced: options.synced,
         newIn: segment.at === 0 ? dirname(join(segment.drive.root, segmentPath(segment.name))) : null,
       })
       if (outcome.failure !== null) abandon(lane, segment)
-      else segment.at += outcome.written
+      else {
+        segment.at += outcome.written
+        segment.reserve.passed(segment.at, options.synced && group.length <= reservedBodiesMax)
+      }
       settle(group, segment, outcome, log)
       if (segment.at >= segmentBytes && lane.segment === segment) retire(lane, segment)
     } catch (error) {
@@ -127,12 +141,17 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
 
   function retire(lane: Lane, segment: Segment): void {
     lane.segment = null
-    try {
-      if (segment.at > 0) ftruncateSync(segment.fd, segment.at)
-      closeSync(segment.fd)
-    } catch (error) {
-      log.warn('segment was not closed cleanly', { segment: segment.name, error: String(error) })
+    const end = (): void => {
+      try {
+        if (segment.at > 0) ftruncateSync(segment.fd, segment.at)
+        closeSync(segment.fd)
+      } catch (error) {
+        log.warn('segment was not closed cleanly', { segment: segment.name, error: String(error) })
+      }
     }
+    const closing = segment.reserve.close()
+    if (closing === null) return end()
+    ending.set(segment, closing.then(end).finally(() => ending.delete(segment)))
   }
 
   return {
@@ -143,13 +162,14 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
     seal() {
       for (const lane of lanes) if (lane.running === null && lane.segment !== null && lane.segment.at > 0) retire(lane, lane.segment)
     },
-    active: () => new Set(lanes.flatMap((lane) => (lane.segment === null ? [] : [lane.segment.name]))),
+    active: () => new Set([...ending.keys(), ...lanes.flatMap(({ segment }) => segment ?? [])].map(({ name }) => name)),
     async close() {
       while (queue.length > 0 || lanes.some((lane) => lane.running !== null)) {
         pump()
         await Promise.all(lanes.map((lane) => lane.running))
       }
       for (const lane of lanes) if (lane.segment !== null) (lane.segment.at === 0 ? abandon : retire)(lane, lane.segment)
+      await Promise.all(ending.values())
     },
   }
 }
@@ -163,14 +183,15 @@ function takeGroup(queue: Waiting[]): Waiting[] {
 }
 
 /** A restart never appends to an old segment, so the name is new each time: 22 hex digits that sort by time for the eye. */
-function openSegment(drive: Drive): Segment {
+function openSegment(drive: Drive, segmentBytes: number, log: Log): Segment {
   assertWritable(drive)
   const name = `${Date.now().toString(16).padStart(12, '0')}${randomBytes(5).toString('hex')}`
-  return { drive, name, fd: openSync(join(drive.root, segmentPath(name)), 'wx+', 0o600), at: 0 }
+  const path = join(drive.root, segmentPath(name))
+  return { drive, name, fd: openSync(path, 'wx+', 0o600), at: 0, reserve: createReserve({ drive, path, bytesMax: segmentBytes, log }) }
 }
 
-/** Copies the bodies and keys of a group to the lane's buffer, each where its record will be. */
-function layOut(lane: Lane, headBytes: number, group: readonly Waiting[]): BatchBodies {
+/** Copies the bodies and keys of a group to the lane's buffer, each where its record will be; `end` is where the last one ends at most. */
+function layOut(lane: Lane, headBytes: number, group: readonly Waiting[]): { bodies: BatchBodies; end: number } {
   const bodies = columnsOf(group)
   const starts: number[] = []
   let end = headBytes
@@ -189,7 +210,7 @@ function layOut(lane: Lane, headBytes: number, group: readonly Waiting[]): Batch
     }
     buffer.write(body.owner.key, at, 'utf8')
   })
-  return bodies
+  return { bodies, end }
 }
 
 function columnsOf(group: readonly Waiting[]): BatchBodies {

@@ -72,7 +72,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
     const end = trailerEnd(options.expect, body.payload, trailer)
     if (size === 0) return emptyBody(plan, end, marks, options)
     const blob = newBlobId()
-    const { place, md5, checksum } = await writer.packed.append({ blob, chunks, length: size, owner: options.owner, plan, end, marks: marks.length === 0 ? noMarks : marks })
+    const { place, md5, checksum } = await writer.packed.append({ blob, chunks, length: size, owner: options.owner, plan, end, marks: marks.length === 0 ? noMarks : marks, writing: options.writing ?? null })
     return written(blob, size, place, md5, checksum, options)
   } finally {
     load.smallBodies -= 1

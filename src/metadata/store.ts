@@ -35,6 +35,11 @@ export interface ObjectStore {
   commit(command: PutPartCommand): Promise<PutPartResult>
   commit(command: CompleteCommand): Promise<CompleteResult>
   commit(command: AbortCommand): Promise<AbortResult>
+  /**
+   * Asks the database now for what a put will need to know, while its bytes are still on their way to the disk. Null when others are being
+   * committed: they must not wait for those bytes. What was prepared must be committed or cancelled, and soon: it holds the key's lock.
+   */
+  prepare(put: AnnouncedPut): PreparedPut | null
 
   /** Current objects (no delete markers) in UTF-8 byte order. A page's cost does not grow with the bucket. */
   listObjects(bucketId: number, page: ListPage): Promise<ListedPage<ListedObject>>
@@ -75,6 +80,12 @@ export interface PutCommand {
   readonly content: VersionContent
   /** Set when content.manifest shares blobs of this existing version (CopyObject): it must still exist at commit. */
   readonly sharedFrom?: SharedSource
+}
+export type AnnouncedPut = Pick<PutCommand, 'bucketId' | 'key'>
+export interface PreparedPut {
+  commit(command: PutCommand): Promise<PutResult>
+  /** Without effect once it is committed. */
+  cancel(): void
 }
 export interface SharedSource {
   readonly bucketId: number

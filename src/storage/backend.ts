@@ -15,6 +15,8 @@ export type { BlobFooter } from './local/file.ts'
 export { blobPath, decodeFooter, encodeFooter } from './local/file.ts'
 export { encodeSegmentHeader, recordBody, recordBytes, recordHeaderBytes, scanSegment, sealRecord, segmentHeaderBytes } from './local/segment.ts'
 export { crc32c } from './local/crc32c.ts'
+export type { Reserve } from './local/reserve.ts'
+export { createReserve } from './local/reserve.ts'
 export type { StraightFile } from './local/straight.ts'
 export { openStraight, pageBytes, writeFully } from './local/straight.ts'
 

@@ -4,7 +4,7 @@ import type { Drive } from './backend.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
 import type { Holdings, SegmentFile, SegmentNotes } from './local/inventory.ts'
 import { closeRead, openToRead, readRecord } from './local/reading.ts'
-import { brokenRecord, recordBytes, scanSegment, segmentHeaderBytes } from './local/segment.ts'
+import { brokenRecord, recordBytes, scanSegment, segmentHeaderBytes, trimSegment } from './local/segment.ts'
 import type { ScannedRecord } from './local/segment.ts'
 import type { Pass } from './sweeper.ts'
 
@@ -64,7 +64,7 @@ async function liveBlobs(pass: Pass, records: readonly ScannedRecord[]): Promise
 export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
   const unnoted = pass.unnoted.get(`${drive.id}/${segment.name}`) ?? {}
   const deadBytes = Object.values({ ...notes.dead, ...unnoted }).reduce((sum, length) => sum + recordBytes(length, 0), 0)
-  if (notes.movedAt === null && deadBytes < segment.bytes * deadShareMin) return 'kept'
+  if (notes.movedAt === null && (deadBytes === 0 || deadBytes < trimSegment(segment.path) * deadShareMin)) return 'kept'
   const records = await recordsOf(segment)
   const live = await liveBlobs(pass, records)
   const { pinned } = await pass.held()
@@ -103,7 +103,7 @@ async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promis
   const body = await readRecord(fd, record.at, record.blob, record.length)
   const { place } = await pass.append({
     blob: record.blob, chunks: [body], length: record.length, owner: { bucketId: record.bucketId, key: record.key },
-    plan: { algorithms: [], sha256: null, chain: null, md5: null }, end: { checksums: [], trailer: null }, marks: [],
+    plan: { algorithms: [], sha256: null, chain: null, md5: null }, end: { checksums: [], trailer: null }, marks: [], writing: null,
   })
   return place
 }
@@ -123,6 +123,7 @@ export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFi
   }
   const notes = await readNotes(segment)
   if (notes.checked || notes.movedAt !== null || !isSealed(segment, held, pass.segmentBytes)) return []
+  trimSegment(segment.path)
   const records = await recordsOf(segment)
   const live = await liveBlobs(pass, records)
   // A record whose key is damaged may be anybody's: by the key that it seems to have nothing would name it.

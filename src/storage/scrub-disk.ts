@@ -9,7 +9,7 @@ import { codeOf } from './local/drive.ts'
 import { isSealed, notesSuffix, readNotes, walkFiles } from './local/inventory.ts'
 import type { StoredFile } from './local/inventory.ts'
 import { closeRead, openToRead, readFully } from './local/reading.ts'
-import { decodeRecordHeader, decodeSegmentHeader, keyText, recordBytes, recordHeaderBytes, recordProblem, segmentHeaderBytes } from './local/segment.ts'
+import { decodeRecordHeader, decodeSegmentHeader, emptyBytes, keyText, recordBytes, recordHeaderBytes, recordProblem, segmentHeaderBytes } from './local/segment.ts'
 import type { RecordHeader } from './local/segment.ts'
 import type { CheckedDrive, CheckOptions } from './scrub.ts'
 import { placeText } from './scrub-rows.ts'
@@ -142,7 +142,9 @@ async function walkSegment(options: CheckOptions, drive: CheckedDrive, name: str
       // A segment that went meanwhile took its notes with it.
       if ([...fates.values()].some(({ fate }) => fate === 'orphan') && !(await exists(path))) batch = []
       for (const stretch of batch) {
-        const { record, problem, at, bytes } = stretch
+        const { record, at, bytes } = stretch
+        // It may have been looked at while it was being written, and have its row by now.
+        const problem = inUse && record !== null && stretch.problem !== null ? await problemAt(fd, at, bytes) : stretch.problem
         const fate = record === null ? undefined : fates.get(at)
         if (record === null || fate === undefined) {
           doubtful.push(stretch)
@@ -166,7 +168,7 @@ async function walkSegment(options: CheckOptions, drive: CheckedDrive, name: str
       }
       batch = []
     }
-    for await (const stretch of stretchesOf(options, fd, size)) {
+    for await (const stretch of stretchesOf(options, fd, { size, inUse })) {
       batch.push(stretch)
       if (batch.length >= askedAtOnce) await judge()
       if (options.stopping?.() === true) return
@@ -175,10 +177,16 @@ async function walkSegment(options: CheckOptions, drive: CheckedDrive, name: str
     if (!(await exists(path))) return
     if (header === null && known > 0) visitor.damage?.({ place: place(0), blob: null, bytes: 0, detail: 'the segment’s header is damaged' })
     for (const gap of doubtful) visitor.tail?.(gap.bytes)
-    visitor.segment?.({ name, path, bytes: size, disposable: !inUse && !young && useful === 0 && doubtful.length === 0 })
+    const nothingElse = doubtful.every(({ problem }) => problem === emptyTail)
+    visitor.segment?.({ name, path, bytes: size, disposable: !inUse && !young && useful === 0 && nothingElse })
   } finally {
     closeRead(fd)
   }
+}
+
+async function problemAt(fd: number, at: number, bytes: number): Promise<string | null> {
+  const record = Buffer.alloc(bytes)
+  return recordProblem(record.subarray(0, await readFully(fd, record, at)))
 }
 
 function placementOf(drive: CheckedDrive, segment: string, at: number): Placement {
@@ -223,9 +231,13 @@ function fateOf(row: BlobFate, isTarget: boolean, noted: boolean, moved: boolean
 }
 
 const readBytes = 1024 ** 2
+const emptyTail = 'nothing was written here yet'
 
-/** All of a segment behind its header, in order and without a hole. Where a record is expected, a damaged one is told by its header. */
-async function* stretchesOf(options: CheckOptions, fd: number, size: number): AsyncGenerator<Stretch> {
+/**
+ * All of a segment behind its header, in order and without a hole. Where a record is expected, a damaged one is told by its header. Of one
+ * in use, what follows is nothing from where nothing is written yet: it may be written while this looks.
+ */
+async function* stretchesOf(options: CheckOptions, fd: number, { size, inUse }: { readonly size: number; readonly inUse: boolean }): AsyncGenerator<Stretch> {
   let window: { at: number; bytes: Buffer } = { at: 0, bytes: Buffer.alloc(0) }
   async function bytesAt(at: number, count: number): Promise<Buffer> {
     const wanted = Math.min(count, size - at)
@@ -245,13 +257,20 @@ async function* stretchesOf(options: CheckOptions, fd: number, size: number): As
     const keyAt = recordHeaderBytes + header.length
     return { header, bytes, key: keyText(header, all.subarray(keyAt, keyAt + header.keyBytes)), problem: recordProblem(all) }
   }
+  async function isEmpty(from: number): Promise<boolean> {
+    let at = from
+    while (at < size && (await bytesAt(at, readBytes)).every((byte) => byte === 0)) at += readBytes
+    return at >= size
+  }
   let gap = -1
   for (let at = Math.min(size, segmentHeaderBytes); at < size;) {
     const found = await recordAt(at)
     // Inside a damaged stretch lie bytes of clients, which may look like a header.
     if (found === null || (gap >= 0 && found.problem !== null)) {
       if (gap < 0) gap = at
-      at = Math.min(size, at + 8)
+      const head = await bytesAt(at, recordHeaderBytes)
+      if (inUse && emptyBytes(head) === head.length) return yield { at: gap, bytes: size - gap, record: null, problem: emptyTail }
+      at = Math.min(size, at + (emptyBytes(head) === recordHeaderBytes ? emptyBytes(await bytesAt(at, readBytes)) : 8))
       continue
     }
     if (gap >= 0) yield { at: gap, bytes: at - gap, record: null, problem: 'these bytes are no record' }
@@ -259,5 +278,5 @@ async function* stretchesOf(options: CheckOptions, fd: number, size: number): As
     yield { at, bytes: found.bytes, record: { ...found.header, key: found.key }, problem: found.problem }
     at += found.bytes
   }
-  if (gap >= 0) yield { at: gap, bytes: size - gap, record: null, problem: 'these bytes are no record' }
+  if (gap >= 0) yield { at: gap, bytes: size - gap, record: null, problem: await isEmpty(gap) ? emptyTail : 'these bytes are no record' }
 }

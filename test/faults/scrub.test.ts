@@ -67,7 +67,10 @@ test('records whose new place the database forgot, as one from before a compacti
   await expect.poll(async () => (await moves()).length, { timeout: 30_000, interval: 300 }).toBe(4)
   // The old segment goes after the grace.
   await expect.poll(async () => (await query(`SELECT count(*)::int AS n FROM released_blobs`))[0]?.['n'], { timeout: 30_000, interval: 300 }).toBe(0)
-  await new Promise((resolve) => { setTimeout(resolve, 4000) })
+  const folder = join(server.dataDir, 'drive', 'segments')
+  const notes = async () => (await readdir(folder)).filter((name) => name.endsWith('.notes'))
+  const moved = async () => (await Promise.all((await notes()).map((name) => readFile(join(folder, name), 'utf8').catch(() => '')))).filter((text) => /"movedAt":\d/.test(text))
+  await expect.poll(moved, { timeout: 30_000, interval: 300 }).toEqual([])
   await server.stop()
   await server.restart()
   await query('DELETE FROM blob_relocations')

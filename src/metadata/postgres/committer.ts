@@ -1,10 +1,10 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
-import type { Command, PutCommand, PutPartCommand } from '../store.ts'
+import type { AnnouncedPut, Command, PreparedPut, PutCommand, PutPartCommand, PutResult } from '../store.ts'
 import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Statement } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
-import { emptyState, groupReads, needsOf, sequenceStatement } from './group-read.ts'
+import { emptyState, groupReads, needsOf, sequenceStatement, type Needing } from './group-read.ts'
 import type { GroupState } from './group-state.ts'
 import { groupWrites } from './group-write.ts'
 import { roundTrip } from './round-trip.ts'
@@ -16,6 +16,8 @@ import type { WireRow } from './rows.ts'
  */
 export interface Committer {
   commit(command: Command): Promise<unknown>
+  /** Begins the group of a put whose command is still to come, when no lane is busy: its first round trip runs meanwhile. */
+  prepare(put: AnnouncedPut): PreparedPut | null
   /** Waits for the commands that were accepted. */
   close(): Promise<void>
 }
@@ -40,10 +42,17 @@ const usageShards = 64
 const attemptsMax = 3
 
 interface Job {
-  readonly command: Command
+  /** Null while it is still to come, and for ever when it was cancelled. */
+  command: Command | null
+  readonly needs: Needing
+  /** Resolves when the command has come, or never will; null for one that came at once. */
+  readonly arrival: Promise<void> | null
   readonly resolve: (result: unknown) => void
   readonly reject: (error: unknown) => void
 }
+
+/** So long a transaction waits for the bytes of what it has prepared: a disk that takes longer must not keep locks from others. */
+const arrivalMsMax = 1000
 
 type Outcome = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: unknown }
 
@@ -77,14 +86,33 @@ export function openCommitter(options: CommitterOptions): Committer {
     if (lane !== undefined && queue.length > 0) void run(lane)
   }
 
+  const enqueue = (job: Job): void => {
+    queue.push(job)
+    // Commands of the same turn of the event loop come into one group.
+    if (queue.length === 1) queueMicrotask(wake)
+  }
+
   return {
     commit: (command) => {
       if (queue.length >= queueCommandsMax) return Promise.reject(new S3Error('SlowDown', undefined, { headers: { 'retry-after': '1' } }))
-      return new Promise((resolve, reject) => {
-        queue.push({ command, resolve, reject })
-        // Commands of the same turn of the event loop come into one group.
-        if (queue.length === 1) queueMicrotask(wake)
-      })
+      return new Promise((resolve, reject) => enqueue({ command, needs: command, arrival: null, resolve, reject }))
+    },
+    prepare: (put) => {
+      if (queue.length >= groupCommandsMax || lanes.some((lane) => lane.busy)) return null
+      const arrival = Promise.withResolvers<void>()
+      const result = Promise.withResolvers<unknown>()
+      // One that is given up is nobody's.
+      result.promise.catch(() => undefined)
+      const job: Job = { command: null, needs: { kind: 'put', ...put }, arrival: arrival.promise, resolve: result.resolve, reject: result.reject }
+      enqueue(job)
+      return {
+        commit: (command) => {
+          job.command = command
+          arrival.resolve()
+          return result.promise as Promise<PutResult>
+        },
+        cancel: arrival.resolve,
+      }
     },
     close: async () => {
       if (lanes.some((lane) => lane.busy) || queue.length > 0) await new Promise<void>((resolve) => { idle = resolve })
@@ -97,7 +125,7 @@ export function openCommitter(options: CommitterOptions): Committer {
 function takeGroup(queue: Job[]): Job[] {
   let weight = 0
   const end = queue.findIndex(({ command }, index) => {
-    weight += weightOf(command)
+    weight += command === null ? 1 : weightOf(command)
     return index > 0 && weight > groupCommandsMax
   })
   return queue.splice(0, end < 0 ? queue.length : end)
@@ -117,7 +145,7 @@ function weightOf(command: Command): number {
 /** Runs a group; when something in it is refused by the database, each command alone, so that one cannot fail the others. */
 async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<void> {
   try {
-    const outcomes = await runGroup(lane, jobs.map((job) => job.command), options)
+    const outcomes = await runGroup(lane, jobs, options)
     for (const [index, job] of jobs.entries()) settle(job, outcomes[index] as Outcome)
   } catch (error) {
     const cause = clientError(error)
@@ -137,22 +165,24 @@ function settle(job: Job, outcome: Outcome): void {
 }
 
 /** Until it is known to be committed; what is known not to be committed runs again. */
-async function runGroup(lane: Lane, commands: readonly Command[], options: CommitterOptions): Promise<readonly Outcome[]> {
+async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<readonly Outcome[]> {
   for (let attempt = 1; ; attempt++) {
+    // The first time they may come while the database reads.
+    if (attempt > 1) await Promise.all(jobs.map((job) => job.arrival))
     const client = await lane.line.client()
     const transaction: Transaction = { id: null, outcomes: [] }
     try {
-      await runTransaction(client, commands, transaction, lane.shard, options.now())
+      await runTransaction(client, jobs, transaction, lane.shard, options.now())
       return transaction.outcomes
     } catch (error) {
       if (isConnectionLoss(error)) {
         lane.line.drop(client)
-        options.log(`a group of ${commands.length} commands lost its connection: ${String(error)}`)
+        options.log(`a group of ${jobs.length} commands lost its connection: ${String(error)}`)
         if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, incarnations.get(client), options))) return transaction.outcomes
       } else {
         await client.query('ROLLBACK').catch((again: unknown) => options.log(`rollback failed: ${String(again)}`))
         const { code } = error as { code?: string }
-        if (code !== '40P01' && code !== '40001') throw error
+        if (error !== notArrived && code !== '40P01' && code !== '40001') throw error
       }
       if (attempt === attemptsMax) throw error
     }
@@ -165,19 +195,34 @@ interface Transaction {
   outcomes: Outcome[]
 }
 
-async function runTransaction(client: pg.Client, commands: readonly Command[], transaction: Transaction, shard: number, now: number): Promise<void> {
-  const needs = needsOf(commands)
+const notArrived = new Error('a prepared command did not come in time')
+
+async function arrived(jobs: readonly Job[]): Promise<void> {
+  const arrivals = jobs.flatMap((job) => job.arrival ?? [])
+  if (arrivals.length === 0) return
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(reject, arrivalMsMax, notArrived)
+  })
+  await Promise.race([Promise.all(arrivals), late]).finally(() => clearTimeout(timer))
+}
+
+async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, shard: number, now: number): Promise<void> {
+  const needs = needsOf(jobs.map((job) => job.needs))
   const reads = groupReads(needs)
   const [, ...answers] = await roundTrip(client, [begin, ...reads.map(({ statement }) => statement), sequenceStatement(needs.sequence)])
   const state = emptyState(needs, now)
   for (const [index, read] of reads.entries()) read.fill(state, answers[index]?.rows as WireRow[])
   const [id, sequence] = (answers[reads.length]?.rows[0] ?? []) as WireRow
   if (sequence) state.sequence.push(...sequence.split(',').map(Number))
-  transaction.outcomes = commands.map((command) => planned(state, command))
+  await arrived(jobs)
+  transaction.outcomes = jobs.map(({ command }) => (command === null ? cancelled : planned(state, command)))
   const writes = groupWrites(state, shard)
   transaction.id = id as string
   if ((await roundTrip(client, [...writes, commit])).at(-1)?.tag !== 'COMMIT') throw new Error('the transaction was rolled back')
 }
+
+const cancelled: Outcome = { ok: true, value: null }
 
 const begin: Statement = { name: 'begin', text: 'BEGIN', values: [] }
 const commit: Statement = { name: 'commit', text: 'COMMIT', values: [] }

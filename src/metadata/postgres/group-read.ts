@@ -1,6 +1,6 @@
 import type { VersioningStatus } from '../../domain/model.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
-import type { Command, SharedSource } from '../store.ts'
+import type { Command, PutCommand, SharedSource } from '../store.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import { keyName, type GroupState, type KeyState, type NoncurrentRow, type PartRow, type UploadRow } from './group-state.ts'
@@ -28,7 +28,10 @@ interface KeyNeed {
   promotes: boolean
 }
 
-export function needsOf(commands: readonly Command[]): GroupNeeds {
+/** A command, or as much of a put as says what it needs. */
+export type Needing = Command | Pick<PutCommand, 'kind' | 'bucketId' | 'key' | 'sharedFrom'>
+
+export function needsOf(commands: readonly Needing[]): GroupNeeds {
   const needs: GroupNeeds = {
     locks: { exclusive: new Set(), shared: new Set() }, buckets: new Set(), keys: new Map(), uploads: new Set(), wholeUploads: new Set(), parts: [], sequence: 0,
   }
@@ -36,7 +39,7 @@ export function needsOf(commands: readonly Command[]): GroupNeeds {
   return needs
 }
 
-function addNeeds(needs: GroupNeeds, command: Command): void {
+function addNeeds(needs: GroupNeeds, command: Needing): void {
   needs.buckets.add(command.bucketId)
   needs.locks.shared.add(bucketLock(command.bucketId))
   switch (command.kind) {

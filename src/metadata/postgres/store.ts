@@ -71,6 +71,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     version: openVersionReads(reads).version,
     // The overloads of `commit` pair each command with its result; the committer keeps that pairing in its plans.
     commit: committer.commit as ObjectStore['commit'],
+    prepare: committer.prepare,
     ...openListing(nextListing),
     ...openBuckets({ reads, line: nextListing(), pool, cache: buckets, now }),
     ...openIdentity({ reads, pool, cache: keys, masterKey, now }),

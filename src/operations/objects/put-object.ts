@@ -1,5 +1,6 @@
 import { putBytesMax } from '../../domain/limits.ts'
 import { checksumHeaders, expectedDigests, objectMetadata, parseTaggingHeader, refuseUnsupported, writeConditions } from '../../protocol/headers.ts'
+import type { PreparedPut } from '../../metadata/store.ts'
 import { refusal, refuseVersionAndPart, versionIdHeader } from '../inputs.ts'
 import { bucketOperation, type OperationRequest } from '../operation.ts'
 import { declaredLength, digestAlgorithm } from './body.ts'
@@ -20,9 +21,16 @@ export const putObject = bucketOperation({
     const { bucket, metadata, blobs, requestBody, principal } = context
     if (input.tags.length > 0) context.authorise('s3:PutObjectTagging', bucket.name, input.key)
     declaredLength(requestBody, putBytesMax)
-    const written = await blobs.write(requestBody, { expect: input.expect, algorithm: input.algorithm, owner: { bucketId: bucket.id, key: input.key }, bytesMax: putBytesMax })
-    const result = await metadata.commit({
-      kind: 'put', bucketId: bucket.id, key: input.key, ownerAccountId: principal.account.id, when: input.when,
+    const owner = { bucketId: bucket.id, key: input.key }
+    let prepared: PreparedPut | null = null
+    const written = await blobs.write(requestBody, {
+      expect: input.expect, algorithm: input.algorithm, owner, bytesMax: putBytesMax, writing: () => void (prepared = metadata.prepare(owner)),
+    }).catch((error: unknown) => {
+      prepared?.cancel()
+      throw error
+    })
+    const result = await (prepared ?? metadata).commit({
+      kind: 'put', ...owner, ownerAccountId: principal.account.id, when: input.when,
       content: {
         size: written.size, etag: written.md5, metadata: input.metadata, tags: input.tags, checksum: written.checksum,
         parts: null, manifest: written.manifest, storageClass: 'STANDARD',

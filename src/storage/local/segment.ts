@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs'
 import { crc32c } from './crc32c.ts'
 
 /**
@@ -136,32 +136,86 @@ export function brokenRecord(path: string, at: number): Pick<ScannedRecord, 'blo
   }
 }
 
+const scanBytes = 1024 ** 2
+
 /**
  * All whole records of a segment file, in order. Damaged stretches are stepped over: after a crash only a part of the last
- * group may have reached the disk, in any order.
+ * group may have reached the disk, in any order. So are zeros, which a writer lays out ahead of its groups.
  */
 export function* scanSegment(path: string): Generator<ScannedRecord> {
   const fd = openSync(path, 'r')
   try {
-    const size = fstatSync(fd).size
-    const head = Buffer.alloc(recordHeaderBytes)
-    let at = segmentHeaderBytes
-    while (at + recordHeaderBytes <= size) {
-      readSync(fd, head, 0, recordHeaderBytes, at)
-      const found = decodeRecordHeader(head)
+    const bytesAt = windowed(fd, fstatSync(fd).size)
+    for (let at = segmentHeaderBytes; ;) {
+      const head = bytesAt(at, recordHeaderBytes)
+      if (head.length < recordHeaderBytes) return
+      const header = decodeRecordHeader(head)
+      const rest = header === null ? null : bytesAt(at + recordHeaderBytes, header.length + header.keyBytes)
       // Inside a damaged stretch lie bytes of clients, which may look like a header of any length.
-      const header = found !== null && at + recordHeaderBytes + found.length + found.keyBytes <= size ? found : null
-      const rest = header === null ? null : Buffer.alloc(header.length + header.keyBytes)
-      const got = rest === null ? 0 : readSync(fd, rest, 0, rest.length, at + recordHeaderBytes)
-      if (header === null || rest === null || got < rest.length || crc32c(rest.subarray(0, header.length)) !== header.bodyCrc) {
-        at += alignment
+      if (header === null || rest === null || rest.length < header.length + header.keyBytes || crc32c(rest.subarray(0, header.length)) !== header.bodyCrc) {
+        at += emptyBytes(head) === head.length ? emptyBytes(bytesAt(at, scanBytes)) : alignment
         continue
       }
-      const key = rest.subarray(header.length)
-      yield { ...header, at, key: keyText(header, key) }
+      yield { ...header, at, key: keyText(header, rest.subarray(header.length)) }
       at += recordBytes(header.length, header.keyBytes)
     }
   } finally {
     closeSync(fd)
   }
+}
+
+/** Reads a file of which neighbouring stretches are asked for. What it gives is good until the next call, and shorter at the file's end. */
+function windowed(fd: number, size: number): (at: number, count: number) => Buffer {
+  let start = 0
+  let bytes = Buffer.alloc(0)
+  return (at, count) => {
+    const wanted = Math.min(count, size - at)
+    if (wanted <= 0) return bytes.subarray(0, 0)
+    if (at < start || at + wanted > start + bytes.length) {
+      const fresh = Buffer.allocUnsafe(Math.min(size - at, Math.max(wanted, scanBytes)))
+      start = at
+      bytes = fresh.subarray(0, readSync(fd, fresh, 0, fresh.length, at))
+    }
+    return bytes.subarray(at - start, at - start + wanted)
+  }
+}
+
+const zeros = Buffer.alloc(64 * 1024)
+
+/** How many zeros `bytes` begins with, in whole steps of records. */
+export function emptyBytes(bytes: Buffer): number {
+  let at = 0
+  for (let step = zeros.length; step >= alignment; ) {
+    if (at + step <= bytes.length && bytes.compare(zeros, 0, step, at, at + step) === 0) at += step
+    else step /= 2
+  }
+  return at
+}
+
+/**
+ * Cuts off the zeros behind the last record of a segment whose writer has ended: they were laid out for groups that never came. A
+ * record ends with its key and less than `alignment` zeros, so that nothing of one is lost. Answers the file's new length.
+ */
+export function trimSegment(path: string): number {
+  const fd = openSync(path, 'r+')
+  try {
+    const { size } = fstatSync(fd)
+    const end = Math.ceil(dataEnd(fd, size) / alignment) * alignment
+    if (end < size) ftruncateSync(fd, end)
+    return Math.min(end, size)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Where the last byte that is not zero ends. */
+function dataEnd(fd: number, size: number): number {
+  const bytes = Buffer.alloc(zeros.length)
+  for (let end = size; end > 0;) {
+    const from = Math.max(0, end - bytes.length)
+    const got = bytes.subarray(0, readSync(fd, bytes, 0, end - from, from))
+    if (got.compare(zeros, 0, got.length) !== 0) return from + got.findLastIndex((byte) => byte !== 0) + 1
+    end = from
+  }
+  return 0
 }
