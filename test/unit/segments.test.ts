@@ -1,8 +1,9 @@
-import { appendFile, readFile, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
-import { scanSegment } from '../../src/storage/backend.ts'
+import { recordBytes, scanSegment, segmentHeaderBytes } from '../../src/storage/backend.ts'
+import { trimSegment } from '../../src/storage/local/segment.ts'
 import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
 import type { Room } from './blobs-room.ts'
 
@@ -80,4 +81,45 @@ test('a record that moved is found where the relocation says', async () => {
   expect((await readAll(second.blobs, [stale])).equals(bytes)).toBe(true)
   await second.blobs.close()
   await second.pool.close()
+})
+
+test('zeros are laid out ahead of few bodies, and gone when the segment ends', async () => {
+  const large = await openRoom({ segmentBytes: 8 * 1024 ** 2 })
+  try {
+    const stored = []
+    for (let round = 0; round < 40; round++) stored.push(...await store(2, large))
+    const sizes = async () => Object.entries(await large.files()).filter(([path]) => path.startsWith('segments/')).map(([, size]) => size)
+    await expect.poll(async () => (await sizes()).some((size) => size > 1024 ** 2)).toBe(true)
+    // Groups of many go on behind what few have laid out.
+    for (let round = 0; round < 40; round++) stored.push(...await store(60, large))
+    const found = (await segmentsOf(large)).flatMap((path) => [...scanSegment(join(large.root, path))])
+    expect(new Set(found.map(({ blob }) => blob)).size).toBe(stored.length)
+    for (const { extent, bytes } of stored) expect((await readAll(large.blobs, [extent])).equals(bytes)).toBe(true)
+    await large.blobs.close()
+    const records = (await segmentsOf(large)).flatMap((path) => [...scanSegment(join(large.root, path))])
+    const wanted = records.reduce((sum, { length, keyBytes }) => sum + recordBytes(length, keyBytes), 0)
+    const total = (await sizes()).reduce((sum, size) => sum + size, 0)
+    expect(total).toBe(wanted + (await segmentsOf(large)).length * segmentHeaderBytes)
+  } finally {
+    await large.close()
+  }
+})
+
+test('zeros that a crash left behind the records are cut off, and nothing of a record is', async () => {
+  const stored = await store(5)
+  for (const path of await segmentsOf(room)) {
+    const file = join(room.root, path)
+    const before = await readFile(file)
+    for (const zeros of [1, 7, 8, 4096, 1024 ** 2 + 3]) {
+      await writeFile(file, Buffer.concat([before, Buffer.alloc(zeros)]))
+      expect([...scanSegment(file)].length).toBeLessThanOrEqual(stored.length)
+      expect(trimSegment(file)).toBe(before.length)
+      expect((await readFile(file)).equals(before)).toBe(true)
+    }
+  }
+  const only = join(room.root, 'segments', 'zeros')
+  await writeFile(only, Buffer.alloc(300_000))
+  expect([...scanSegment(only)]).toEqual([])
+  expect(trimSegment(only)).toBe(0)
+  await rm(only)
 })
