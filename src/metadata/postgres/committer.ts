@@ -45,8 +45,8 @@ interface Job {
   /** Null while it is still to come, and for ever when it was cancelled. */
   command: Command | null
   readonly needs: Needing
-  /** Resolves when the command has come, or never will; null for one that came at once. */
-  readonly arrival: Promise<void> | null
+  /** Resolves when the command has come, or never will; null from then on. */
+  arrival: Promise<void> | null
   readonly resolve: (result: unknown) => void
   readonly reject: (error: unknown) => void
 }
@@ -60,6 +60,8 @@ interface Lane {
   readonly line: Line
   readonly shard: number
   busy: boolean
+  /** Takes a job that a group could not wait for. */
+  readonly again: (job: Job) => void
 }
 
 /** Plans look rows up by key: no scan of a table, whatever the statistics say of it at the moment. */
@@ -71,7 +73,7 @@ export function openCommitter(options: CommitterOptions): Committer {
   const queue: Job[] = []
   const firstShard = Math.floor(Math.random() * usageShards)
   const lanes: Lane[] = Array.from({ length: laneCount }, (_, index) => ({
-    line: openLine({ ...options, setup: laneSetup, pipeline: false, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, busy: false,
+    line: openLine({ ...options, setup: laneSetup, pipeline: false, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, busy: false, again: (job) => enqueue(job),
   }))
   let idle: (() => void) | null = null
 
@@ -104,14 +106,18 @@ export function openCommitter(options: CommitterOptions): Committer {
       // One that is given up is nobody's.
       result.promise.catch(() => undefined)
       const job: Job = { command: null, needs: { kind: 'put', ...put }, arrival: arrival.promise, resolve: result.resolve, reject: result.reject }
+      const settle = (command: PutCommand | null): void => {
+        job.command ??= command
+        job.arrival = null
+        arrival.resolve()
+      }
       enqueue(job)
       return {
         commit: (command) => {
-          job.command = command
-          arrival.resolve()
+          settle(command)
           return result.promise as Promise<PutResult>
         },
-        cancel: arrival.resolve,
+        cancel: () => settle(null),
       }
     },
     close: async () => {
@@ -148,6 +154,7 @@ async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptio
     const outcomes = await runGroup(lane, jobs, options)
     for (const [index, job] of jobs.entries()) settle(job, outcomes[index] as Outcome)
   } catch (error) {
+    if (error === notArrived) return runArrived(lane, jobs, options)
     const cause = clientError(error)
     const hopeless = cause instanceof S3Error && cause.code === 'ServiceUnavailable'
     if (jobs.length > 1 && !hopeless) {
@@ -159,6 +166,13 @@ async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptio
   }
 }
 
+/** What has come runs now, each of the others in a group of its own time. */
+async function runArrived(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<void> {
+  for (const job of jobs) void job.arrival?.then(() => lane.again(job))
+  const here = jobs.filter((job) => job.arrival === null)
+  if (here.length > 0) await runJobs(lane, here, options)
+}
+
 function settle(job: Job, outcome: Outcome): void {
   if (outcome.ok) job.resolve(outcome.value)
   else job.reject(outcome.error)
@@ -167,8 +181,6 @@ function settle(job: Job, outcome: Outcome): void {
 /** Until it is known to be committed; what is known not to be committed runs again. */
 async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<readonly Outcome[]> {
   for (let attempt = 1; ; attempt++) {
-    // The first time they may come while the database reads.
-    if (attempt > 1) await Promise.all(jobs.map((job) => job.arrival))
     const client = await lane.line.client()
     const transaction: Transaction = { id: null, outcomes: [] }
     try {
@@ -182,7 +194,7 @@ async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOpti
       } else {
         await client.query('ROLLBACK').catch((again: unknown) => options.log(`rollback failed: ${String(again)}`))
         const { code } = error as { code?: string }
-        if (error !== notArrived && code !== '40P01' && code !== '40001') throw error
+        if (code !== '40P01' && code !== '40001') throw error
       }
       if (attempt === attemptsMax) throw error
     }
