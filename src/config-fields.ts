@@ -29,6 +29,9 @@ export interface Config {
   readonly sweepGraceSeconds: number
   readonly sweepIntervalSeconds: number
   readonly scrubBytesPerSecond: number
+  readonly metricsAuth: 'required' | 'none'
+  /** Absolute path. */
+  readonly metricsTokenFile: string | null
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
 }
 
@@ -183,6 +186,16 @@ export const fields: readonly Field[] = [
     name: 'scrubBytesPerSecond', variable: 'HOLDFAST_SCRUB_BYTES_PER_SECOND',
     reason: 'How fast a running server reads everything that is stored, over and over, to find what is damaged; a small object counts as 16 KiB. 0: never.',
     allowed: '0 to 10737418240', unit: 'bytes per second', initial: String(scrubBytesPerSecondDefault), parse: whole(0, 10 * 1024 ** 3),
+  },
+  {
+    name: 'metricsAuth', variable: 'HOLDFAST_METRICS_AUTH',
+    reason: 'Whether /metrics on the control port wants credentials: the token of HOLDFAST_METRICS_TOKEN_FILE, or a signature by root keys. none opens it to whoever reaches the port; names of buckets are in it.',
+    allowed: 'required or none', initial: 'required', parse: oneOf('required', 'none'),
+  },
+  {
+    name: 'metricsTokenFile', variable: 'HOLDFAST_METRICS_TOKEN_FILE',
+    reason: 'File with the bearer token that opens /metrics and nothing else, of 16 characters or more; read anew by each request, so that it can be changed.',
+    allowed: 'a path', initial: null, whenUnset: 'no token', parse: (text) => ({ value: path.resolve(text) }),
   },
   {
     name: 'logLevel', variable: 'HOLDFAST_LOG_LEVEL', reason: 'Least important messages that are written to standard error. debug adds a line for each request, which costs speed.',

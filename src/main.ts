@@ -19,10 +19,13 @@ import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { Bootstrap, MetadataStore } from './metadata/store.ts'
 import { startServers } from './processes.ts'
 import { openRoom, serveS3 } from './serve.ts'
+import { createServerMetrics } from './server-metrics.ts'
 import { durably, syncFolder } from './storage/backend.ts'
 import { createScrubber } from './storage/scrub-background.ts'
 import { createSweeper } from './storage/sweeper.ts'
 import { standardLog, type Log } from './telemetry/log.ts'
+import { createMeters, metricsContentType } from './telemetry/metrics.ts'
+import { watchProcess } from './telemetry/process-metrics.ts'
 import { createProfiles } from './telemetry/profile.ts'
 import { createLazyPool, createPool } from './workers/pool.ts'
 
@@ -44,11 +47,16 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onF
   const lock = await open(lockDataFolder(config.dataDir), (taken) => taken.release())
   await withoutOldServers(config.dataDir)
 
-  const health: Health = { store: null, serving: null, debug: null }
+  const meters = createMeters()
+  await open(watchProcess(meters), (end) => end())
+  const health: Health = { store: null, serving: null, debug: null, metrics: null }
   const control = await open(
     listen({
       host: config.host, port: config.controlPort, s3: false,
-      listener: controlApp({ notReady: () => notReady(health), durability: config.durability, debug: () => health.debug }),
+      listener: controlApp({
+        notReady: () => notReady(health), durability: config.durability, debug: () => health.debug,
+        metrics: { authenticated: config.metricsAuth === 'required', tokenFile: config.metricsTokenFile, contentType: metricsContentType, text: async () => health.metrics?.() ?? null },
+      }),
     }),
     (listener) => listener.stop(),
   )
@@ -67,13 +75,13 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onF
   const connection = embedded === null ? { connectionString: config.databaseUrl ?? '' } : embedded.connection
   const several = config.processes > 1
   const store = await open(
-    openPostgresStore({ connection, masterKey, shared: several || embedded === null, lazy: several, log: say, now: Date.now }), (opened) => opened.close(),
+    openPostgresStore({ connection, masterKey, shared: several || embedded === null, lazy: several, log: say, now: Date.now, meters }), (opened) => opened.close(),
   )
   await store.applyBootstrap(root.bootstrap)
 
   // Who serves nothing needs threads only when the sweeper moves records.
   const pool = await open(several ? createLazyPool(() => createPool({ uploadThreads: 1 })) : createPool(), (opened) => opened.close())
-  const { drive, blobs } = await openRoom({ config, store, pool, log }, open)
+  const { drive, blobs } = await openRoom({ config, store, pool, log, meters }, open)
   const rootKeys = rootKeysOf(root)
   const servers = several
     ? await open(startServers({ config, connection, masterKey, rootKeys, log, lost: fail }), ({ fleet }) => fleet.stop())
@@ -84,7 +92,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onF
     auth: createAuth({ region: config.region, signatureV2: 'off', publicHost: null, accessKey: rootKeysOnly(root), now: Date.now }),
     region: config.region, targets: () => [...servers?.profiles() ?? [], profiles],
   }
-  const { port } = servers ?? await serveS3({ config, store, blobs, rootKeys, port: config.port, log }, open)
+  const { port } = servers ?? await serveS3({ config, store, blobs, rootKeys, port: config.port, log, meters }, open)
   const sweeper = createSweeper({
     store, drives: [drive], blobs, ...servers === null ? {} : { others: servers.others }, log,
     graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
@@ -92,6 +100,10 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onF
   const scrubber = createScrubber({ store, drives: [drive], log, bytesPerSecond: config.scrubBytesPerSecond })
   await open(sweeper, (running) => running.stop())
   await open(scrubber, (running) => running.stop())
+  health.metrics = createServerMetrics({
+    meters, version, name: several ? 'supervisor' : 'server', others: servers?.metrics ?? null, processesWanted: config.processes, store, sweeper, scrubber,
+    ready: async () => (await notReady(health)) === null,
+  })
   sweeper.start()
   scrubber.start()
   health.store = store
@@ -114,6 +126,8 @@ interface Health {
   serving: (() => boolean) | null
   /** Null until there is something to look at. */
   debug: DebugAccess | null
+  /** Null until there is everything to count. */
+  metrics: (() => Promise<string>) | null
 }
 
 async function notReady({ store, serving }: Health): Promise<string | null> {

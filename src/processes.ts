@@ -10,6 +10,7 @@ import { listen } from './gateway/server.ts'
 import type { Holdings } from './storage/backend.ts'
 import type { Others } from './storage/sweeper.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Snapshot } from './telemetry/metrics.ts'
 import { profileSecondsMax, type ProfileAnswer, type ProfileRequest, type ProfileTarget } from './telemetry/profile.ts'
 
 /** What a server process is told: it reads no configuration of its own. */
@@ -33,6 +34,7 @@ export interface ServerCalls {
   /** Running requests finish, then it ends. */
   stop(input: null): null
   profile(request: ProfileRequest): ProfileAnswer
+  metrics(input: null): Snapshot
 }
 
 export interface Servers {
@@ -42,12 +44,21 @@ export interface Servers {
   readonly others: Others
   /** What each of them tells about itself, in the order of their start. */
   profiles(): readonly ProfileTarget[]
+  /** What those count that answer in time. */
+  metrics(): Promise<readonly ProcessSnapshot[]>
+}
+
+export interface ProcessSnapshot {
+  readonly process: string
+  readonly snapshot: Snapshot
 }
 
 /** Opening takes a fraction of a second; the database may be recovering. */
 const serveMsMax = 60_000
 /** Whoever does not answer for so long is stuck: nothing is removed meanwhile. */
 const answerMsMax = 5000
+/** Prometheus gives up after ten seconds; what the others count is worth more than waiting for one that is stuck. */
+const scrapeMsMax = 3000
 /** Beyond the time that requests have to finish: what is in hand is written and closed. */
 const closeMsMax = 15_000
 
@@ -81,7 +92,13 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
       for (const channel of fleet.channels()) channel.call('forgetSegment', path, answerMsMax).catch(() => undefined)
     },
   }
-  return { port, fleet, others, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
+  const metrics = async (): Promise<readonly ProcessSnapshot[]> => {
+    const answers = fleet.channels().map(async (channel, index): Promise<ProcessSnapshot[]> => (
+      channel.call('metrics', null, scrapeMsMax).then((snapshot) => [{ process: `server-${index + 1}`, snapshot }], () => [])
+    ))
+    return (await Promise.all(answers)).flat()
+  }
+  return { port, fleet, others, metrics, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
 }
 
 function profileTarget(name: string, channel: Channel<ServerCalls>): ProfileTarget {

@@ -13,6 +13,7 @@ import type { MetadataStore } from './metadata/store.ts'
 import { createDispatch } from './operations/dispatch.ts'
 import { openDrive, type Drive } from './storage/backend.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Meters } from './telemetry/metrics.ts'
 import type { WorkerPool } from './workers/pool.ts'
 
 /** What a process needs that serves S3, alone or as one of several. */
@@ -26,15 +27,16 @@ interface RoomParts {
   readonly store: MetadataStore
   readonly pool: WorkerPool
   readonly log: Log
+  readonly meters: Meters
 }
 
 /** Opens the drive and the byte room. What is bounded in memory is divided among the processes, so that their sum stays as it is with one. */
-export async function openRoom({ config, store, pool, log }: RoomParts, open: Lifecycle['open']): Promise<Room> {
+export async function openRoom({ config, store, pool, log, meters }: RoomParts, open: Lifecycle['open']): Promise<Room> {
   const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid), known: () => store.drives() })
   const share = (all: number): number => Math.max(16, Math.ceil(all / config.processes))
   const blobs = await open(
     createBlobs({
-      drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, synced: config.durability === 'strict', relocations: (ids) => store.relocations(ids), log,
+      drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, synced: config.durability === 'strict', relocations: (ids) => store.relocations(ids), log, meters,
       uploadSlabs: share(uploadSlabsMax), readBuffers: share(readBuffersMax),
     }),
     (opened) => opened.close(),
@@ -50,16 +52,17 @@ export interface ServeParts {
   /** 0 takes a free one. */
   readonly port: number
   readonly log: Log
+  readonly meters: Meters
 }
 
 /** Serves S3 until it is closed; then running requests finish. */
-export function serveS3({ config, store, blobs, rootKeys, port, log }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
+export function serveS3({ config, store, blobs, rootKeys, port, log, meters }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
   const auth = createAuth({
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
     accessKey: withoutOldRootKeys(rootKeys, (id) => store.accessKey(id)), now: Date.now,
   })
   const dispatch = createDispatch({ auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
-  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log })
+  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log, meters })
   return open(
     listen({ host: config.host, port, s3: true, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),
     async (listener) => {

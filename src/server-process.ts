@@ -8,6 +8,8 @@ import { openRoom, serveS3, type Room } from './serve.ts'
 import { processToken } from './storage/backend.ts'
 import { standardLog } from './telemetry/log.ts'
 import { createProfiles, type OwnProfiles } from './telemetry/profile.ts'
+import { createMeters } from './telemetry/metrics.ts'
+import { watchProcess } from './telemetry/process-metrics.ts'
 import { createPool } from './workers/pool.ts'
 
 /**
@@ -28,6 +30,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 }
 
 let room: Room | null = null
+const meters = createMeters()
 let profiles: OwnProfiles | null = null
 
 async function serve({ config, connection, masterKey, rootKeys, port, supervisor }: Assignment): Promise<{ port: number }> {
@@ -36,13 +39,14 @@ async function serve({ config, connection, masterKey, rootKeys, port, supervisor
   // Whose supervisor ended before it had joined may be too late for the next one to see it.
   if (process.ppid !== supervisor) process.exit(1)
   const log = standardLog(config.logLevel)
+  await open(watchProcess(meters), (end) => end())
   const say = (message: string): void => log.info(message)
-  const store = await open(openPostgresStore({ connection, masterKey: Buffer.from(masterKey), shared: true, prepared: true, log: say, now: Date.now }), (opened) => opened.close())
+  const store = await open(openPostgresStore({ connection, masterKey: Buffer.from(masterKey), shared: true, prepared: true, meters, log: say, now: Date.now }), (opened) => opened.close())
   const pool = await open(createPool({ uploadThreads: Math.ceil(availableParallelism() / config.processes) }), (opened) => opened.close())
   profiles = await open(createProfiles({ name: 'server', pools: () => pool.pools() }), (made) => made.close())
-  const opened = await openRoom({ config, store, pool, log }, open)
+  const opened = await openRoom({ config, store, pool, log, meters }, open)
   room = opened
-  const listener = await serveS3({ config, store, blobs: opened.blobs, rootKeys, port, log }, open)
+  const listener = await serveS3({ config, store, blobs: opened.blobs, rootKeys, port, log, meters }, open)
   return { port: listener.port }
 }
 
@@ -52,6 +56,7 @@ openChannel<object, ServerCalls>(process, {
   holdings: () => ({ writers: new Set([processToken]), segments: room?.blobs.activeSegments() ?? new Set(), pinned: room?.blobs.pinned() ?? new Set() }),
   profile: async (request) => profiles?.run(request, { signal: new AbortController().signal, write: () => Promise.reject(new Error('pieces cannot be sent')) })
     ?? { ok: false, status: 503, error: 'The process is starting. Ask again.' },
+  metrics: () => meters.snapshot(),
   forgetSegment: (path) => {
     room?.blobs.forgetSegment(path)
     return null

@@ -2,8 +2,9 @@ import { LRUCache } from 'lru-cache'
 import { S3Error } from '../domain/errors.ts'
 import { blockTablesMax, smallBodyBytesMaxDefault } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
-import { hasRoom } from '../storage/backend.ts'
+import { driveFigures, hasRoom } from '../storage/backend.ts'
 import type { Drive, Log } from '../storage/backend.ts'
+import { cacheMeter, countOne, createMeters, type Meters } from '../telemetry/metrics.ts'
 import type { WorkerPool } from '../workers/pool.ts'
 import { createSlabs } from '../workers/slabs.ts'
 import type { Blobs } from './blobs.ts'
@@ -35,6 +36,7 @@ export interface BlobsOptions {
   readonly bodyRateWindowMs?: number
   readonly uploadSlabs?: number
   readonly readBuffers?: number
+  readonly meters?: Meters
 }
 
 /** What the program itself needs besides the door's three calls. */
@@ -54,6 +56,7 @@ export interface OpenBlobs extends Blobs {
 /** Opens the byte room over these drives. */
 export function createBlobs(options: BlobsOptions): OpenBlobs {
   const { drives, pool, log } = options
+  const meters = options.meters ?? createMeters()
   const watchdog = createWatchdog(options.bodyRateWindowMs)
   const synced = options.synced ?? true
   let turn = 0
@@ -76,9 +79,9 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
     throw new S3Error('InsufficientStorage', undefined, { status: 507 })
   }
 
-  const packed = createPacked({ pool, drive, log, synced, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
+  const packed = createPacked({ pool, drive, log, synced, meters, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
   const writer: Writer = {
-    pool, packed, drive: roomyDrive, watchdog, log, synced,
+    pool, packed, drive: roomyDrive, watchdog, log, synced, meters,
     slabs: createSlabs(options.uploadSlabs),
     smallBodyBytesMax: options.smallBodyBytesMax ?? smallBodyBytesMaxDefault,
     load: { smallBytes: 0, smallBodies: 0, uploads: 0 },
@@ -86,13 +89,19 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
   const context: ReadContext = {
     drives: new Map(drives.map((each) => [each.id, each])),
     buffers: createReadBuffers(options.readBuffers),
-    descriptors: createDescriptors(),
+    descriptors: createDescriptors(undefined, cacheMeter(meters, 'segments')),
     tables: new LRUCache<string, Uint32Array>({ max: blockTablesMax }),
     relocations: options.relocations,
     pins: new Map(),
-    onRot: options.onRot ?? (() => undefined),
+    onRot(blob) {
+      countOne(meters.rot, 'read')
+      options.onRot?.(blob)
+    },
     log,
   }
+  // What alerts look at is there before it happens: a counter that appears with 1 shows no increase.
+  countOne(meters.rot, 'read', 0)
+  watch(meters, pool, writer.load, drives)
   return {
     write: (body, writeOptions) => write(writer, body, writeOptions),
     read: (manifest, start, end) => read(context, manifest, start, end),
@@ -107,4 +116,17 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
       context.descriptors.close()
     },
   }
+}
+
+/** What is looked at when somebody asks. */
+function watch(meters: Meters, pool: WorkerPool, load: Writer['load'], drives: readonly Drive[]): void {
+  meters.watch('holdfast_uploads_in_flight', () => load.uploads)
+  meters.watch('holdfast_queue_length', () => pool.pools().map(({ name, queued }) => [name, queued]))
+  meters.watch('holdfast_pool_threads', () => pool.pools().map(({ name, threads }) => [name, threads.length]))
+  meters.watch('holdfast_pool_running_tasks', () => pool.pools().map(({ name, running }) => [name, running]))
+  const figures = () => drives.map((drive) => ({ name: String(drive.id), ...driveFigures(drive) }))
+  meters.watch('holdfast_drive_size_bytes', () => figures().flatMap(({ name, size }) => (size === null ? [] : [[name, size]])))
+  meters.watch('holdfast_drive_free_bytes', () => figures().flatMap(({ name, free }) => (free === null ? [] : [[name, free]])))
+  meters.watch('holdfast_drive_suspect', () => figures().map(({ name, suspect }) => [name, suspect ? 1 : 0]))
+  meters.watch('holdfast_drive_errors_total', () => figures().flatMap(({ name, failures }) => ['full', 'sync', 'write'].map((kind): [string, number] => [`${name} ${kind}`, failures.get(kind) ?? 0])))
 }

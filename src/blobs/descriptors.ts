@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { openSegmentsMax } from '../domain/limits.ts'
 import { closeRead, openToRead } from '../storage/backend.ts'
+import type { CacheMeter } from '../telemetry/metrics.ts'
 
 /** Open descriptors of segments by absolute path, so that a small read is one pread. One in use is closed only after its last user. */
 export interface Descriptors {
@@ -20,7 +21,7 @@ interface Entry {
   gone: boolean
 }
 
-export function createDescriptors(max: number = openSegmentsMax): Descriptors {
+export function createDescriptors(max: number = openSegmentsMax, meter: CacheMeter = { hits: 0, misses: 0 }): Descriptors {
   const entries = new LRUCache<string, Entry>({
     max,
     dispose: (entry) => {
@@ -48,6 +49,7 @@ export function createDescriptors(max: number = openSegmentsMax): Descriptors {
     async use(path, work) {
       let entry = entries.get(path)
       if (entry === undefined) {
+        meter.misses += 1
         entry = { opening: openToRead(path), fd: null, users: 0, gone: false }
         entries.set(path, entry)
       }
@@ -59,7 +61,11 @@ export function createDescriptors(max: number = openSegmentsMax): Descriptors {
         closeUnused(entry)
       }
     },
-    open: (path) => entries.get(path)?.fd ?? null,
+    open(path) {
+      const fd = entries.get(path)?.fd ?? null
+      if (fd !== null) meter.hits += 1
+      return fd
+    },
     forget: (path) => void entries.delete(path),
     close: () => entries.clear(),
   }

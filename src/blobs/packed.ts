@@ -8,6 +8,7 @@ import {
   assertWritable, createReserve, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
 } from '../storage/backend.ts'
 import type { Drive, IoFailure, Log, Reserve } from '../storage/backend.ts'
+import type { Meters } from '../telemetry/metrics.ts'
 import { refusalError } from '../workers/digester.ts'
 import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
 import type { WorkerPool } from '../workers/pool.ts'
@@ -71,8 +72,8 @@ interface Lane {
   running: Promise<void> | null
 }
 
-export function createPacked(options: { pool: WorkerPool; drive: () => Drive; log: Log; synced: boolean; segmentBytes?: number }): Packed {
-  const { pool, log } = options
+export function createPacked(options: { pool: WorkerPool; drive: () => Drive; log: Log; synced: boolean; segmentBytes?: number; meters: Meters }): Packed {
+  const { pool, log, meters } = options
   const segmentBytes = options.segmentBytes ?? segmentBytesMax
   const queue: Waiting[] = []
   const lanes: Lane[] = Array.from({ length: segmentLanes }, () => ({ segment: null, buffer: new SharedArrayBuffer(256 * 1024), running: null }))
@@ -118,6 +119,8 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
         segment.at += outcome.written
         segment.reserve.passed(segment.at, options.synced && group.length <= reservedBodiesMax)
       }
+      meters.segmentGroups.observe(group.length)
+      meters.syncs.of('segment').observe(outcome.syncSeconds)
       settle(group, segment, outcome, log)
       if (segment.at >= segmentBytes && lane.segment === segment) retire(lane, segment)
     } catch (error) {
@@ -154,6 +157,7 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
     ending.set(segment, closing.then(end).finally(() => ending.delete(segment)))
   }
 
+  meters.watch('holdfast_queue_length', () => [['segments', queue.length]])
   return {
     append: (body) => new Promise((resolve, reject) => {
       queue.push({ body, resolve, reject })

@@ -4,6 +4,7 @@ import { smallQueueBodiesMax, smallQueueBytesMax, uploadsMax } from '../domain/l
 import type { ChecksumAlgorithm, Extent, Placement } from '../domain/model.ts'
 import { assertWritable, writeError } from '../storage/backend.ts'
 import type { Drive, Log } from '../storage/backend.ts'
+import { countOne, type Meters } from '../telemetry/metrics.ts'
 import { createDigester, refusalError } from '../workers/digester.ts'
 import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
 import type { WorkerPool } from '../workers/pool.ts'
@@ -25,6 +26,7 @@ export interface Writer {
   readonly drive: () => Drive
   readonly smallBodyBytesMax: number
   readonly synced: boolean
+  readonly meters: Meters
   readonly log: Log
   /** What is in hand now, for admission. */
   readonly load: { smallBytes: number; smallBodies: number; uploads: number }
@@ -38,8 +40,10 @@ export async function write(writer: Writer, body: RequestBody, options: WriteOpt
 }
 
 /** A body that cannot be admitted is refused before a byte of it is read: memory is bounded by what is let in. */
-function admit(allowed: boolean): void {
-  if (!allowed) throw new S3Error('SlowDown', undefined, { headers: { 'Retry-After': '1' } })
+function admit({ meters }: Writer, limit: string, allowed: boolean): void {
+  if (allowed) return
+  countOne(meters.limited, limit)
+  throw new S3Error('SlowDown', undefined, { headers: { 'Retry-After': '1' } })
 }
 
 const noMarks: readonly ChunkMark[] = []
@@ -47,7 +51,7 @@ const noMarks: readonly ChunkMark[] = []
 async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
   const { load } = writer
   const reserved = body.length ?? 0
-  admit(load.smallBodies < smallQueueBodiesMax && load.smallBytes < smallQueueBytesMax)
+  admit(writer, 'small_bodies', load.smallBodies < smallQueueBodiesMax && load.smallBytes < smallQueueBytesMax)
   if (reserved > 0) writer.drive()
   load.smallBodies += 1
   let taken = 0
@@ -63,7 +67,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
         size += bytes.length
         taken += bytes.length
         load.smallBytes += bytes.length
-        admit(load.smallBytes <= smallQueueBytesMax + reserved)
+        admit(writer, 'small_bodies', load.smallBytes <= smallQueueBytesMax + reserved)
       },
       mark: (signature) => void marks.push([size, signature]),
     }
@@ -91,7 +95,7 @@ function emptyBody(plan: DigestPlan, end: DigestEnd, marks: readonly ChunkMark[]
 
 async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
   const { load } = writer
-  admit(load.uploads < uploadsMax)
+  admit(writer, 'uploads', load.uploads < uploadsMax)
   const drive = writer.drive()
   assertWritable(drive)
   load.uploads += 1
@@ -114,6 +118,7 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
       received = true
       const outcome = await large.finish(trailerEnd(options.expect, body.payload, trailer))
       if (!('md5' in outcome)) throw outcomeError(writer, drive, outcome)
+      writer.meters.syncs.of('file').observe(outcome.syncSeconds ?? 0)
       return written(blob, size, { kind: 'file', drives: [drive.id] }, outcome.md5, outcome.checksum, options)
     } catch (error) {
       received = true

@@ -2,8 +2,9 @@ import type { RequestListener } from 'node:http'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { Hono } from 'hono'
 import { debugApp, type DebugAccess } from './control-debug.ts'
+import { metricsApp, type MetricsAccess } from './control-metrics.ts'
 
-/** Door of the control port: health for everybody, what a live server tells about itself for the root account. */
+/** Door of the control port: health for everybody, metrics for who has their token, what a live server tells about itself for the root account. */
 
 export interface ControlOptions {
   /** Null when the server can serve, else why it cannot. */
@@ -12,18 +13,21 @@ export interface ControlOptions {
   readonly durability: 'strict' | 'relaxed'
   /** Null until the server knows its accounts. */
   readonly debug: () => DebugAccess | null
+  readonly metrics: MetricsAccess
 }
 
 export type { DebugAccess } from './control-debug.ts'
+export type { MetricsAccess } from './control-metrics.ts'
 
-/** Nothing that tells or changes something is here without authentication but the two health checks. */
-export function controlApp({ notReady, durability, debug }: ControlOptions): RequestListener {
+/** Nothing that tells or changes something is here without authentication but the two health checks, and metrics where the operator opened them. */
+export function controlApp({ notReady, durability, debug, metrics }: ControlOptions): RequestListener {
   const app = new Hono<{ Bindings: HttpBindings }>()
   app.get('/health/live', (c) => c.json({ status: 'live', durability }))
   app.get('/health/ready', async (c) => {
     const reason = await notReady()
     return reason === null ? c.json({ status: 'ready', durability }) : c.json({ status: 'not ready', durability, reason }, 503)
   })
+  app.route('/metrics', metricsApp(metrics, debug))
   app.route('/debug', debugApp(debug))
   app.notFound((c) => c.json({ error: 'not found' }, 404))
   return getRequestListener(app.fetch, { overrideGlobalObjects: false })

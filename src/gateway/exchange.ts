@@ -4,6 +4,7 @@ import { S3Error } from '../domain/errors.ts'
 import { errorStatus } from '../protocol/errors.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
 import type { Log } from '../telemetry/log.ts'
+import { createMeters, type Meters, type RequestMeter } from '../telemetry/metrics.ts'
 import { writeError, writeReply, type AnswerContext } from './answer.ts'
 import type { Serve } from './app.ts'
 import { nextRequestId } from './ids.ts'
@@ -15,6 +16,7 @@ export interface ExchangeOptions extends IncomingOptions {
   /** Answers a request; an S3Error that it throws is answered as an error document, anything else as InternalError. */
   readonly handle: (request: S3Request) => Promise<Reply>
   readonly log: Log
+  readonly meters?: Meters
 }
 
 export interface Exchange {
@@ -30,7 +32,11 @@ export interface Exchange {
 /** Raw request in, reply or error out: the one place from which a response of the S3 port is written. */
 export function createExchange(options: ExchangeOptions): Exchange {
   const watchdog = createWatchdog(options.log)
-  const state = { draining: false }
+  const meters = options.meters ?? createMeters()
+  const state = { draining: false, requests: meters.requests }
+  meters.watch('holdfast_connections', () => watchdog.traffic().connections)
+  meters.watch('holdfast_received_bytes_total', () => watchdog.traffic().read)
+  meters.watch('holdfast_sent_bytes_total', () => watchdog.traffic().written)
   return {
     serve(incoming, outgoing) {
       watchdog.add(incoming, outgoing)
@@ -47,9 +53,16 @@ export function createExchange(options: ExchangeOptions): Exchange {
   }
 }
 
-async function answer(options: ExchangeOptions, state: { readonly draining: boolean }, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+interface State {
+  readonly draining: boolean
+  readonly requests: RequestMeter
+}
+
+async function answer(options: ExchangeOptions, state: State, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   const requestId = nextRequestId()
-  const started = options.log.debugging ? performance.now() : 0
+  const { requests } = state
+  const started = performance.now()
+  requests.inFlight += 1
   let request: IncomingRequest | undefined
   let reply: Reply | undefined
   let failure: unknown
@@ -65,9 +78,14 @@ async function answer(options: ExchangeOptions, state: { readonly draining: bool
     const refused = context.toS3Error(error)
     if (!outgoing.headersSent && !outgoing.destroyed) writeError(outgoing, refused, context)
   }
+  requests.inFlight -= 1
+  const status = outgoing.headersSent ? outgoing.statusCode : 0
+  const operation = request?.operation ?? 'none'
+  requests.answered(operation, status, (performance.now() - started) / 1000)
+  if (failure !== undefined) requests.refused(operation, failure instanceof S3Error ? failure.code : 'InternalError')
   if (options.log.debugging) {
     options.log.debug('request', {
-      requestId, method: incoming.method, path: resourceOf(incoming), status: outgoing.headersSent ? outgoing.statusCode : 0,
+      requestId, method: incoming.method, path: resourceOf(incoming), status,
       code: failure instanceof S3Error ? failure.code : undefined, milliseconds: Math.round((performance.now() - started) * 10) / 10,
     })
   }
@@ -79,7 +97,7 @@ function release({ body }: Reply): void {
 }
 
 function contextOf(
-  options: ExchangeOptions, state: { readonly draining: boolean }, incoming: IncomingMessage, request: IncomingRequest | undefined, requestId: string,
+  options: ExchangeOptions, state: State, incoming: IncomingMessage, request: IncomingRequest | undefined, requestId: string,
 ): AnswerContext {
   const unread = unreadBodyBytes(incoming)
   // Node drops a short rest by itself and goes on with the next request. A client that waits for permission to send its body may

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { S3Error } from '../domain/errors.ts'
 import { headerBytesMax } from '../domain/limits.ts'
+import type { Principal } from '../domain/model.ts'
 import { makeHeaders } from '../protocol/headers.ts'
 import type { Headers, Query, S3Request, Target } from '../protocol/request.ts'
 import { parseQuery, parseTarget } from '../protocol/target.ts'
@@ -28,6 +29,8 @@ export class IncomingRequest implements S3Request {
   readonly stream: Readable
   readonly secure: boolean
   readonly receivedAt: number
+  operation: string | undefined = undefined
+  requester: Principal | undefined = undefined
   readonly #incoming: IncomingMessage
   readonly #outgoing: ServerResponse
   #abort: AbortController | null = null

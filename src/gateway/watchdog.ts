@@ -8,6 +8,8 @@ export interface Watchdog {
   add(incoming: IncomingMessage, outgoing: ServerResponse): void
   /** The answer to the last request of this connection, when that request came whole, or its answer has begun, and it is not out yet; else null. */
   answering(socket: Duplex): ServerResponse | null
+  /** Bytes of all connections since the start, and how many are open. */
+  traffic(): { readonly read: number; readonly written: number; readonly connections: number }
   close(): void
 }
 
@@ -25,6 +27,8 @@ interface Connection {
  */
 export function createWatchdog(log: Log, periodMs = watchdogPeriodMs): Watchdog {
   const connections = new Map<Duplex, Connection>()
+  /** Of connections that are closed. */
+  const past = { read: 0, written: 0 }
   const timer = setInterval(() => {
     for (const [socket, connection] of connections) check(socket as Socket, connection, log)
   }, periodMs).unref()
@@ -38,11 +42,23 @@ export function createWatchdog(log: Log, periodMs = watchdogPeriodMs): Watchdog 
         return
       }
       connections.set(socket, { incoming, outgoing, read: 0, written: 0 })
-      socket.once('close', () => connections.delete(socket))
+      socket.once('close', () => {
+        connections.delete(socket)
+        past.read += socket.bytesRead
+        past.written += socket.bytesWritten
+      })
     },
     answering(socket) {
       const last = connections.get(socket)
       return last !== undefined && (last.incoming.complete || last.outgoing.headersSent) && !last.outgoing.writableFinished ? last.outgoing : null
+    },
+    traffic() {
+      let { read, written } = past
+      for (const socket of connections.keys()) {
+        read += (socket as Socket).bytesRead
+        written += (socket as Socket).bytesWritten
+      }
+      return { read, written, connections: connections.size }
     },
     close: () => clearInterval(timer),
   }

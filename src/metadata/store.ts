@@ -12,7 +12,7 @@ import type {
  *   with InsufficientStorage (507). Nothing is half applied.
  * - Released bytes are only queued here; the sweeper alone deletes them.
  */
-export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore, CheckStore {
+export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore, CheckStore, AdminStore {
   /**
    * To be awaited at the beginning of a request, before `bucket` and `accessKey`: what these remember is then no older than this
    * call, whichever process changed it. Null when no other process changes this database.
@@ -261,6 +261,61 @@ export interface SweepStore {
   /** Identity of drives, so that a foreign or missing drive, or a younger database, is noticed. */
   drives(): Promise<readonly { id: number; uuid: string; createdAt: number }[]>
   registerDrive(uuid: string): Promise<number>
+}
+
+/** What operators look at and change by hand. */
+export interface AdminStore {
+  /** The largest buckets by bytes, and the sums of all. */
+  usageOverview(limit: number): Promise<{ readonly buckets: number; readonly objects: number; readonly bytes: number; readonly largest: readonly BucketUsage[] }>
+  /** Buckets of all accounts by name, behind `after`. */
+  bucketsWithUsage(page: { readonly after: string; readonly limit: number }): Promise<{ readonly buckets: readonly BucketUsage[]; readonly truncated: boolean }>
+  accounts(): Promise<readonly AccountSummary[]>
+  /** False: the id, the canonical id is taken. */
+  createAccount(account: Account): Promise<boolean>
+  users(accountId: string): Promise<readonly UserSummary[]>
+  /** Without secrets; null: of all accounts. */
+  accessKeys(accountId: string | null): Promise<readonly AccessKeySummary[]>
+  createAccessKey(key: NewAccessKey): Promise<'made' | 'no such account' | 'no such user' | 'taken'>
+  /** Makes a new pair for whoever holds the old one, and disables the old one, in one transaction. Null: there is no such key. */
+  rotateAccessKey(accessKeyId: string, pair: { readonly accessKeyId: string; readonly secretAccessKey: string }): Promise<AccessKeySummary | null>
+  /** False: there is no such key. */
+  enableAccessKey(accessKeyId: string, enabled: boolean): Promise<boolean>
+}
+
+export interface BucketUsage {
+  readonly name: string
+  readonly accountId: string
+  readonly region: string
+  readonly versioning: VersioningStatus
+  readonly createdAt: number
+  readonly objects: number
+  readonly versions: number
+  readonly bytes: number
+}
+export interface AccountSummary extends Account {
+  readonly root: boolean
+  readonly createdAt: number
+  readonly buckets: number
+}
+export interface UserSummary {
+  readonly name: string
+  readonly path: string
+  readonly createdAt: number
+  readonly policies: readonly PolicyDocument[]
+}
+export interface AccessKeySummary {
+  readonly accessKeyId: string
+  readonly accountId: string
+  /** Null: root keys of the account. */
+  readonly userName: string | null
+  readonly enabled: boolean
+  readonly createdAt: number
+}
+export interface NewAccessKey {
+  readonly accountId: string
+  readonly userName: string | null
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
 }
 
 /** What scrub and fsck need: every row that names bytes, and what rows say of bytes that were found. All but the last only read. */

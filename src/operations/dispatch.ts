@@ -36,8 +36,10 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   const caughtUp = options.metadata.catchUp()
   if (caughtUp !== null) await caughtUp
   const authenticated = await options.auth.authenticate(received)
+  received.requester = authenticated.principal
   const request = authenticated.presigned ? withHoistedHeaders(received) : received
   const operation = match(request)
+  received.operation = operation.name
   const names = targetNames(request)
   const { principal } = authenticated
   const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import type { Principal } from '../domain/model.ts'
 
 /**
  * A request as operations see it: S3's terms, no framework types. The gateway makes it from the raw socket request.
@@ -24,6 +25,10 @@ export interface S3Request {
   readonly signal: AbortSignal
   /** Answers `Expect: 100-continue` when the client asked; called once the request is known to be good, before its body is read. */
   readonly sendContinue: () => void
+  /** Name of the operation, once it is known: for metrics, logs and traces. */
+  operation?: string | undefined
+  /** Who asks, once the signature is verified. */
+  requester?: Principal | undefined
 }
 
 /** Where a request points. `key` is the decoded key, any UTF-8. */

@@ -23,8 +23,20 @@ export interface Sweeper {
   /** One pass. With `orphans`, also the walk over everything that is stored. */
   runOnce(pass?: { orphans?: boolean }): Promise<SweepReport>
   start(): void
+  status(): SweeperStatus
   /** Ends the passes; one that runs ends between two of its steps, and the next start goes on from there. */
   stop(): Promise<void>
+}
+
+/** Sums since the server was started. */
+export interface SweeperStatus {
+  readonly passes: number
+  /** When the last pass ended, epoch ms; null when none did. */
+  readonly lastPassAt: number | null
+  /** Why the last pass stopped; null when all went well. */
+  readonly stopped: string | null
+  readonly failedPasses: number
+  readonly total: Readonly<Pass['count']>
 }
 
 export interface SweepReport {
@@ -95,6 +107,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   let running: Promise<unknown> = Promise.resolve()
   let passes = 0
   let stopping = false
+  const done = { passes: 0, lastPassAt: null as number | null, stopped: null as string | null, failedPasses: 0, total: { ...nothing } }
 
   async function sweep(withOrphans: boolean, lost: () => boolean): Promise<SweepReport> {
     const pass: Pass = {
@@ -122,6 +135,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       }
     }
     if (stopped !== null) options.log.error('sweeper stopped', { reason: stopped })
+    done.passes += 1
+    done.lastPassAt = Date.now()
+    done.stopped = stopped
+    for (const name of Object.keys(pass.count) as (keyof Pass['count'])[]) done.total[name] += pass.count[name]
     return { stopped, ...pass.count }
   }
 
@@ -142,11 +159,15 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         if (!idle) return
         idle = false
         runOnce({ orphans: passes++ % orphanEvery === 0 })
-          .catch((error: unknown) => options.log.error('sweep failed', { error: String(error) }))
+          .catch((error: unknown) => {
+            done.failedPasses += 1
+            options.log.error('sweep failed', { error: String(error) })
+          })
           .finally(() => { idle = true })
       }, intervalMs)
       timer.unref()
     },
+    status: () => ({ ...done, total: { ...done.total } }),
     async stop() {
       if (timer !== null) clearInterval(timer)
       timer = null

@@ -25,7 +25,8 @@ export type UploadMessage =
   | { readonly kind: 'end'; readonly end: DigestEnd; readonly marks: readonly ChunkMark[] }
   | { readonly kind: 'abort' }
 
-export type UploadOutcome = Digested | { readonly ok: false; readonly failure: IoFailure } | { readonly ok: false; readonly aborted: true }
+/** `syncSeconds`: from the last byte that was written to the durable name of the file. */
+export type UploadOutcome = (Digested & { readonly syncSeconds?: number }) | { readonly ok: false; readonly failure: IoFailure } | { readonly ok: false; readonly aborted: true }
 
 /**
  * One large upload: slabs are named over the port, digested, written and named back as acknowledgement; at the end the block table
@@ -33,6 +34,7 @@ export type UploadOutcome = Digested | { readonly ok: false; readonly failure: I
  */
 export async function upload(task: UploadTask): Promise<UploadOutcome> {
   let outcome: UploadOutcome = { ok: false, aborted: true }
+  let writtenAt = 0
   try {
     await durably({ root: task.root, tmp: task.tmp, path: blobPath(task.blob), synced: task.synced }, async (fd, temporary) => {
       const file = openStraight(fd, temporary)
@@ -41,9 +43,10 @@ export async function upload(task: UploadTask): Promise<UploadOutcome> {
       if (!received.outcome.ok || received.length === 0) return false
       const footer = { blob: task.blob, length: received.length, bucketId: task.bucketId, key: task.key, blocks: Uint32Array.from(received.blocks) }
       writeFully(fd, encodeFooter(footer), received.length)
+      writtenAt = performance.now()
       return true
     })
-    return outcome
+    return writtenAt === 0 ? outcome : { ...outcome, syncSeconds: (performance.now() - writtenAt) / 1000 }
   } catch (error) {
     return { ok: false, failure: ioFailure(error) }
   } finally {

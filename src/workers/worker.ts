@@ -52,6 +52,8 @@ export interface BatchOutcome {
   /** Bytes that the segment grew by, the head included; nothing was written when all bodies were refused. */
   readonly written: number
   readonly failure: IoFailure | null
+  /** How long the sync took; 0 without one. */
+  readonly syncSeconds: number
   /** Offset of each body's record in the segment, -1 for a refused one. */
   readonly at: readonly number[]
   /** Hex, with a space between two bodies. */
@@ -69,19 +71,21 @@ const nothingAnnounced: Announced = { end: { checksums: [], trailer: null }, mar
 export function batch(task: BatchTask): BatchOutcome {
   const buffer = Buffer.from(task.buffer)
   const { end, ...answers } = sealBodies(task, buffer)
-  if (end === task.headBytes) return { written: 0, failure: null, ...answers }
+  if (end === task.headBytes) return { written: 0, failure: null, syncSeconds: 0, ...answers }
+  let began = 0
   try {
     writeFully(task.fd, buffer.subarray(0, end), task.at)
+    began = performance.now()
     if (task.synced) sync(task.fd)
     if (task.synced && task.newIn !== null) syncFolder(task.newIn)
   } catch (error) {
-    return { written: 0, failure: ioFailure(error), ...answers }
+    return { written: 0, failure: ioFailure(error), syncSeconds: 0, ...answers }
   }
-  return { written: end, failure: null, ...answers }
+  return { written: end, failure: null, syncSeconds: (performance.now() - began) / 1000, ...answers }
 }
 
 /** Digests each body and makes a record of the good ones; `end` is where the last record ends in the buffer. */
-function sealBodies({ bodies, headBytes, at: base }: BatchTask, buffer: Buffer): Omit<BatchOutcome, 'written' | 'failure'> & { end: number } {
+function sealBodies({ bodies, headBytes, at: base }: BatchTask, buffer: Buffer): Omit<BatchOutcome, 'written' | 'failure' | 'syncSeconds'> & { end: number } {
   const at: number[] = []
   const md5s: string[] = []
   const checksums: string[] = []

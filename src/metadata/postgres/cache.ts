@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type pg from 'pg'
+import type { CacheMeter } from '../../telemetry/metrics.ts'
 import type { Line } from './connect.ts'
 
 /**
@@ -14,12 +15,16 @@ export interface BriefCache<Value extends object> {
 const lifeMs = 1000
 const entriesMax = 10_000
 
-export function briefCache<Value extends object>(): BriefCache<Value> {
+export function briefCache<Value extends object>(meter: CacheMeter = { hits: 0, misses: 0 }): BriefCache<Value> {
   const entries = new LRUCache<string, Promise<Value | null>>({ max: entriesMax, ttl: lifeMs, ttlResolution: 50 })
   return {
     get: (key, load) => {
       const known = entries.get(key)
-      if (known !== undefined) return known
+      if (known !== undefined) {
+        meter.hits += 1
+        return known
+      }
+      meter.misses += 1
       // The promise is kept, so that many who ask at once cause one query; and clearing in between forgets what it will bring.
       const loading = load()
       entries.set(key, loading)

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
+import { countOne, type Meters } from '../../telemetry/metrics.ts'
 import type { AnnouncedPut, Command, PreparedPut, PutCommand, PutPartCommand, PutResult } from '../store.ts'
 import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Statement } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
@@ -29,6 +30,7 @@ export interface CommitterOptions {
   /** How long a command waits for a database that is away. */
   readonly waitMs: number
   readonly lazy?: boolean
+  readonly meters: Meters
 }
 
 /** Beyond this size a larger group saves nothing, and the first command waits for the last. */
@@ -76,6 +78,7 @@ export function openCommitter(options: CommitterOptions): Committer {
     line: openLine({ ...options, setup: laneSetup, pipeline: false, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, busy: false, again: (job) => enqueue(job),
   }))
   let idle: (() => void) | null = null
+  options.meters.watch('holdfast_queue_length', () => [['committer', queue.length]])
 
   const run = async (lane: Lane): Promise<void> => {
     lane.busy = true
@@ -96,6 +99,7 @@ export function openCommitter(options: CommitterOptions): Committer {
 
   return {
     commit: (command) => {
+      if (queue.length >= queueCommandsMax) countOne(options.meters.limited, 'commands')
       if (queue.length >= queueCommandsMax) return Promise.reject(new S3Error('SlowDown', undefined, { headers: { 'retry-after': '1' } }))
       return new Promise((resolve, reject) => enqueue({ command, needs: command, arrival: null, resolve, reject }))
     },
@@ -184,7 +188,7 @@ async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOpti
     const client = await lane.line.client()
     const transaction: Transaction = { id: null, outcomes: [] }
     try {
-      await runTransaction(client, jobs, transaction, lane.shard, options.now())
+      await runTransaction(client, jobs, transaction, lane.shard, options)
       return transaction.outcomes
     } catch (error) {
       if (isConnectionLoss(error)) {
@@ -219,11 +223,14 @@ async function arrived(jobs: readonly Job[]): Promise<void> {
   await Promise.race([Promise.all(arrivals), late]).finally(() => clearTimeout(timer))
 }
 
-async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, shard: number, now: number): Promise<void> {
+async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, shard: number, { now, meters }: CommitterOptions): Promise<void> {
   const needs = needsOf(jobs.map((job) => job.needs))
   const reads = groupReads(needs)
+  meters.transactions.observe(jobs.length)
+  const began = performance.now()
   const [, ...answers] = await roundTrip(client, [begin, ...reads.map(({ statement }) => statement), sequenceStatement(needs.sequence)])
-  const state = emptyState(needs, now)
+  meters.queries.of('transaction_read').observe((performance.now() - began) / 1000)
+  const state = emptyState(needs, now())
   for (const [index, read] of reads.entries()) read.fill(state, answers[index]?.rows as WireRow[])
   const [id, sequence] = (answers[reads.length]?.rows[0] ?? []) as WireRow
   if (sequence) state.sequence.push(...sequence.split(',').map(Number))
@@ -231,7 +238,10 @@ async function runTransaction(client: pg.Client, jobs: readonly Job[], transacti
   transaction.outcomes = jobs.map(({ command }) => (command === null ? cancelled : planned(state, command)))
   const writes = groupWrites(state, shard)
   transaction.id = id as string
-  if ((await roundTrip(client, [...writes, commit])).at(-1)?.tag !== 'COMMIT') throw new Error('the transaction was rolled back')
+  const wrote = performance.now()
+  const ended = await roundTrip(client, [...writes, commit])
+  meters.queries.of('transaction_write').observe((performance.now() - wrote) / 1000)
+  if (ended.at(-1)?.tag !== 'COMMIT') throw new Error('the transaction was rolled back')
 }
 
 const cancelled: Outcome = { ok: true, value: null }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
+import { countOne, createMeters, type Meters } from '../../telemetry/metrics.ts'
 import type { WireRow } from './rows.ts'
 
 /** A named statement: prepared once for each connection. */
@@ -35,6 +36,7 @@ export interface LineOptions {
   readonly waitMs: number
   /** Connects when it is first needed. */
   readonly lazy?: boolean
+  readonly meters?: Meters
   /** Called with each new connection, before anybody else uses it. */
   readonly onConnect?: (client: pg.Client) => Promise<void>
 }
@@ -63,6 +65,7 @@ export const unavailable = (cause?: unknown): S3Error =>
 
 export function openLine(options: LineOptions): Line {
   const { connection, setup, log, waitMs } = options
+  const meters = options.meters ?? createMeters()
   const closing = new AbortController()
   const waiting = new Set<(client: pg.Client) => void>()
   let live: pg.Client | null = null
@@ -107,6 +110,7 @@ export function openLine(options: LineOptions): Line {
   const drop = (client: pg.Client): void => {
     if (live !== client) return
     live = null
+    countOne(meters.connectionsLost, 'line')
     awaySince = performance.now()
     discard(client)
     connectSoon()
@@ -135,8 +139,11 @@ export function openLine(options: LineOptions): Line {
     drop,
     query: async (statement) => {
       const first = live ?? await client()
+      const began = performance.now()
       try {
-        return await send(first, statement)
+        const rows = await send(first, statement)
+        meters.queries.of(statement.name).observe((performance.now() - began) / 1000)
+        return rows
       } catch (error) {
         if (!isConnectionLoss(error)) throw clientError(error)
         drop(first)

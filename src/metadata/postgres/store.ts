@@ -1,6 +1,8 @@
 import pg from 'pg'
 import type { Bucket } from '../../domain/model.ts'
+import { cacheMeter, createMeters, type Meters } from '../../telemetry/metrics.ts'
 import type { AccessKey, MetadataStore, ObjectStore } from '../store.ts'
+import { openAdmin } from './admin.ts'
 import { openBuckets } from './buckets.ts'
 import { briefCache, catchingUp } from './cache.ts'
 import { openChecks } from './check.ts'
@@ -27,6 +29,7 @@ export interface PostgresStoreOptions {
   readonly prepared?: boolean
   /** How long a call waits for a database that is away before it is refused. Default 5000. */
   readonly waitMs?: number
+  readonly meters?: Meters
 }
 
 const waitMsDefault = 5000
@@ -41,24 +44,27 @@ const poolMax = 3
 export async function openPostgresStore(options: PostgresStoreOptions): Promise<MetadataStore> {
   const { connection, masterKey, log, now, lazy = false } = options
   const waitMs = options.waitMs ?? waitMsDefault
+  const meters = options.meters ?? createMeters()
   if (masterKey.length !== 32) throw new Error('The master key must have 32 bytes.')
   if (options.prepared !== true) await migrateSchema(connection)
 
-  const line = (setup: string): Line => openLine({ connection, setup, log, waitMs, lazy })
+  const line = (setup: string): Line => openLine({ connection, setup, log, waitMs, lazy, meters })
   const reads = line(readSetup)
   const listings = Array.from({ length: listingLines }, () => line(readSetup))
   let turn = 0
   const nextListing = (): Line => listings[turn++ % listingLines] as Line
   const pool = new pg.Pool({ ...connection, max: poolMax, idleTimeoutMillis: 10_000, connectionTimeoutMillis: waitMs, query_timeout: 30_000 })
   pool.on('error', (error) => log(`database connection lost: ${error.message}`))
-  const buckets = briefCache<Bucket>()
-  const keys = briefCache<AccessKey>()
+  meters.watch('holdfast_database_connections', () => [['used', pool.totalCount - pool.idleCount], ['idle', pool.idleCount]])
+  meters.watch('holdfast_database_waiting', () => pool.waitingCount)
+  const buckets = briefCache<Bucket>(cacheMeter(meters, 'buckets'))
+  const keys = briefCache<AccessKey>(cacheMeter(meters, 'access_keys'))
   const catchUp = catchingUp(reads, () => {
     buckets.clear()
     keys.clear()
   })
   if (options.prepared !== true) await warnOfUnsafeServer(reads, log)
-  const committer = openCommitter({ connection, log, now, waitMs, lazy })
+  const committer = openCommitter({ connection, log, now, waitMs, lazy, meters })
 
   const close = async (): Promise<void> => {
     await committer.close()
@@ -78,6 +84,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     ...openMultipart(reads, nextListing, now),
     ...openSweep(nextListing(), pool, now),
     ...openChecks(nextListing(), pool),
+    ...openAdmin({ line: nextListing(), pool, masterKey, now, forget: () => keys.clear() }),
     catchUp: () => (options.shared ? catchUp() : null),
     ping: async () => {
       await reads.query({ name: 'ping', text: 'SELECT 1', values: [] })

@@ -74,6 +74,7 @@ const brokenCodes = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'ESTALE', 'EUCLE
  * failed sync or an I/O error ends writing to the drive until the process starts anew.
  */
 export function writeError(drive: Drive, failure: IoFailure, log: Log): S3Error {
+  countFailure(drive, fullCodes.has(failure.code) ? 'full' : failure.phase)
   if (fullCodes.has(failure.code)) {
     log.warn('drive is full', { drive: drive.uuid, error: failure.message })
     return new S3Error('InsufficientStorage', undefined, { status: 507 })
@@ -85,6 +86,24 @@ export function writeError(drive: Drive, failure: IoFailure, log: Log): S3Error 
     log.error('write failed', { drive: drive.uuid, error: failure.message })
   }
   return new S3Error('InternalError', undefined, { status: 500, cause: new Error(failure.message) })
+}
+
+const failuresByDrive = new WeakMap<Drive, Map<string, number>>()
+
+function countFailure(drive: Drive, kind: string): void {
+  const counts = failuresByDrive.get(drive) ?? new Map<string, number>()
+  failuresByDrive.set(drive, counts.set(kind, (counts.get(kind) ?? 0) + 1))
+}
+
+/** For whoever watches: bytes of the file system (null: it does not say), failed writes of this process by kind (full, sync, write). */
+export function driveFigures(drive: Drive): { size: number | null; free: number | null; suspect: boolean; failures: ReadonlyMap<string, number> } {
+  const known = { suspect: drive.suspect !== null, failures: failuresByDrive.get(drive) ?? new Map<string, number>() }
+  try {
+    const { bavail, blocks, bsize } = statfsSync(drive.root)
+    return { size: blocks * bsize, free: bavail * bsize, ...known }
+  } catch (error) {
+    return { size: null, free: null, ...known, suspect: known.suspect || codeOf(error) !== 'EINTR' }
+  }
 }
 
 /** Throws ServiceUnavailable when the drive may not be written to. */
