@@ -32,6 +32,9 @@ export interface Config {
   readonly metricsAuth: 'required' | 'none'
   /** Absolute path. */
   readonly metricsTokenFile: string | null
+  /** 0 to 1. */
+  readonly accessLog: number
+  readonly logFormat: 'auto' | 'json' | 'pretty'
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
 }
 
@@ -57,6 +60,7 @@ const whole = (min: number, max: number) => (text: string): Parsed =>
   /^[0-9]{1,15}$/.test(text) && Number(text) >= min && Number(text) <= max ? { value: Number(text) } : {}
 const matching = (pattern: RegExp, change: (text: string) => string = (text) => text) => (text: string): Parsed =>
   pattern.test(text) ? { value: change(text) } : {}
+const share = (text: string): Parsed => (/^(?:0|1|0?\.[0-9]{1,9}|[01]\.[0-9]{1,9})$/.test(text) && Number(text) <= 1 ? { value: Number(text) } : {})
 const oneOf = (...values: readonly string[]) => (text: string): Parsed => (values.includes(text) ? { value: text } : {})
 
 /** Keys that everybody knows from manuals and default installations; a server that has them is an open one. */
@@ -198,7 +202,17 @@ export const fields: readonly Field[] = [
     allowed: 'a path', initial: null, whenUnset: 'no token', parse: (text) => ({ value: path.resolve(text) }),
   },
   {
-    name: 'logLevel', variable: 'HOLDFAST_LOG_LEVEL', reason: 'Least important messages that are written to standard error. debug adds a line for each request, which costs speed.',
+    name: 'accessLog', variable: 'HOLDFAST_ACCESS_LOG',
+    reason: 'Share of the requests that get a line in the log. A line costs the server little, but twenty thousand a second are 7 MB that somebody has to read and keep. '
+      + 'Requests that fail by a fault of the server are always told.',
+    allowed: '0 (none) to 1 (each); 0.01 is one in a hundred', initial: '0', parse: share,
+  },
+  {
+    name: 'logFormat', variable: 'HOLDFAST_LOG_FORMAT', reason: 'json: a JSON document a line; pretty: for people; auto: pretty on a terminal, else json.',
+    allowed: 'auto, json or pretty', initial: 'auto', parse: oneOf('auto', 'json', 'pretty'),
+  },
+  {
+    name: 'logLevel', variable: 'HOLDFAST_LOG_LEVEL', reason: 'Least important messages that are written to standard error. The control port changes it while the server runs.',
     allowed: 'debug, info, warn or error', initial: 'info', parse: oneOf('debug', 'info', 'warn', 'error'),
   },
 ]

@@ -23,7 +23,8 @@ import { createServerMetrics } from './server-metrics.ts'
 import { durably, syncFolder } from './storage/backend.ts'
 import { createScrubber } from './storage/scrub-background.ts'
 import { createSweeper } from './storage/sweeper.ts'
-import { standardLog, type Log } from './telemetry/log.ts'
+import { standardAccessLog } from './telemetry/access-log.ts'
+import { standardLog, type OwnLog } from './telemetry/log.ts'
 import { createMeters, metricsContentType } from './telemetry/metrics.ts'
 import { watchProcess } from './telemetry/process-metrics.ts'
 import { createProfiles } from './telemetry/profile.ts'
@@ -40,7 +41,7 @@ interface Ends {
 }
 
 /** Opens everything in order; what was opened is closed in reverse order. Resolves when the server serves; `fail` ends it later. */
-async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onForce }: Ends): Promise<void> {
+async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, onForce }: Ends): Promise<void> {
   const { open } = lifecycle
   const say = (message: string): void => log.info(message)
 
@@ -92,7 +93,8 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle, { fail, onF
     auth: createAuth({ region: config.region, signatureV2: 'off', publicHost: null, accessKey: rootKeysOnly(root), now: Date.now }),
     region: config.region, targets: () => [...servers?.profiles() ?? [], profiles],
   }
-  const { port } = servers ?? await serveS3({ config, store, blobs, rootKeys, port: config.port, log, meters }, open)
+  const access = await open(standardAccessLog(config), (opened) => opened.close())
+  const { port } = servers ?? await serveS3({ config, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
   const sweeper = createSweeper({
     store, drives: [drive], blobs, ...servers === null ? {} : { others: servers.others }, log,
     graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
@@ -193,7 +195,7 @@ async function main(args: readonly string[]): Promise<void> {
   // What is written below the data folder is for this user alone.
   process.umask(0o077)
   const config = loadConfig(process.env, argv)
-  const log = standardLog(config.logLevel)
+  const log = standardLog(config)
   const lifecycle = createLifecycle((error) => log.error('Something could not be closed', { error }))
   let killAll = (): void => undefined
   const end = (code: number): void => void lifecycle.close().then(() => process.exit(code))

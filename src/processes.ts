@@ -9,7 +9,7 @@ import { drainMs } from './gateway/limits.ts'
 import { listen } from './gateway/server.ts'
 import type { Holdings } from './storage/backend.ts'
 import type { Others } from './storage/sweeper.ts'
-import type { Log } from './telemetry/log.ts'
+import type { Log, LogLevel } from './telemetry/log.ts'
 import type { Snapshot } from './telemetry/metrics.ts'
 import { profileSecondsMax, type ProfileAnswer, type ProfileRequest, type ProfileTarget } from './telemetry/profile.ts'
 
@@ -35,6 +35,7 @@ export interface ServerCalls {
   stop(input: null): null
   profile(request: ProfileRequest): ProfileAnswer
   metrics(input: null): Snapshot
+  logLevel(level: LogLevel): null
 }
 
 export interface Servers {
@@ -46,6 +47,8 @@ export interface Servers {
   profiles(): readonly ProfileTarget[]
   /** What those count that answer in time. */
   metrics(): Promise<readonly ProcessSnapshot[]>
+  /** From now on, also of those that start later. Resolves when all that live know. */
+  setLogLevel(level: LogLevel): Promise<void>
 }
 
 export interface ProcessSnapshot {
@@ -77,11 +80,12 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
   const probe = await listen({ host: config.host, port: config.port, s3: true, listener: (_, response) => response.destroy() })
   await probe.stop()
   let { port } = config
+  let logLevel = config.logLevel
   const fleet = await startFleet<ServerCalls>({
     count: config.processes, firstAlone: config.port === 0, log, lost, stopMsMax: drainMs + closeMsMax,
     spawn: () => fork(program, [], { serialization: 'advanced' }),
     begin: async (channel) => {
-      port = (await channel.call('serve', { ...given, port, supervisor: process.pid }, serveMsMax)).port
+      port = (await channel.call('serve', { ...given, config: { ...config, logLevel }, port, supervisor: process.pid }, serveMsMax)).port
     },
     finish: (channel) => channel.call('stop', null, answerMsMax),
   })
@@ -98,7 +102,11 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
     ))
     return (await Promise.all(answers)).flat()
   }
-  return { port, fleet, others, metrics, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
+  const setLogLevel = async (level: LogLevel): Promise<void> => {
+    logLevel = level
+    await Promise.all(fleet.channels().map((channel) => channel.call('logLevel', level, answerMsMax)))
+  }
+  return { port, fleet, others, metrics, setLogLevel, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
 }
 
 function profileTarget(name: string, channel: Channel<ServerCalls>): ProfileTarget {

@@ -12,6 +12,7 @@ import { listen, type Listener } from './gateway/server.ts'
 import type { MetadataStore } from './metadata/store.ts'
 import { createDispatch } from './operations/dispatch.ts'
 import { openDrive, type Drive } from './storage/backend.ts'
+import type { AccessLog } from './telemetry/access-log.ts'
 import type { Log } from './telemetry/log.ts'
 import type { Meters } from './telemetry/metrics.ts'
 import type { WorkerPool } from './workers/pool.ts'
@@ -53,16 +54,18 @@ export interface ServeParts {
   readonly port: number
   readonly log: Log
   readonly meters: Meters
+  readonly access: AccessLog
 }
 
 /** Serves S3 until it is closed; then running requests finish. */
-export function serveS3({ config, store, blobs, rootKeys, port, log, meters }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
+export function serveS3({ config, store, blobs, rootKeys, port, log, meters, access }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
   const auth = createAuth({
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
     accessKey: withoutOldRootKeys(rootKeys, (id) => store.accessKey(id)), now: Date.now,
   })
   const dispatch = createDispatch({ auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
-  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log, meters })
+  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log, meters, access })
+  meters.watch('holdfast_access_lines_dropped_total', () => access.dropped)
   return open(
     listen({ host: config.host, port, s3: true, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),
     async (listener) => {

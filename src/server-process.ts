@@ -6,7 +6,8 @@ import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { Assignment, ServerCalls } from './processes.ts'
 import { openRoom, serveS3, type Room } from './serve.ts'
 import { processToken } from './storage/backend.ts'
-import { standardLog } from './telemetry/log.ts'
+import { standardAccessLog } from './telemetry/access-log.ts'
+import { standardLog, type OwnLog } from './telemetry/log.ts'
 import { createProfiles, type OwnProfiles } from './telemetry/profile.ts'
 import { createMeters } from './telemetry/metrics.ts'
 import { watchProcess } from './telemetry/process-metrics.ts'
@@ -30,6 +31,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 }
 
 let room: Room | null = null
+let log: OwnLog | null = null
 const meters = createMeters()
 let profiles: OwnProfiles | null = null
 
@@ -38,15 +40,17 @@ async function serve({ config, connection, masterKey, rootKeys, port, supervisor
   await open(joinServers(config.dataDir), (joined) => joined.release())
   // Whose supervisor ended before it had joined may be too late for the next one to see it.
   if (process.ppid !== supervisor) process.exit(1)
-  const log = standardLog(config.logLevel)
+  log = standardLog(config)
+  const access = await open(standardAccessLog(config), (opened) => opened.close())
   await open(watchProcess(meters), (end) => end())
-  const say = (message: string): void => log.info(message)
+  const own = log
+  const say = (message: string): void => own.info(message)
   const store = await open(openPostgresStore({ connection, masterKey: Buffer.from(masterKey), shared: true, prepared: true, meters, log: say, now: Date.now }), (opened) => opened.close())
   const pool = await open(createPool({ uploadThreads: Math.ceil(availableParallelism() / config.processes) }), (opened) => opened.close())
   profiles = await open(createProfiles({ name: 'server', pools: () => pool.pools() }), (made) => made.close())
-  const opened = await openRoom({ config, store, pool, log, meters }, open)
+  const opened = await openRoom({ config, store, pool, log: own, meters }, open)
   room = opened
-  const listener = await serveS3({ config, store, blobs: opened.blobs, rootKeys, port, log, meters }, open)
+  const listener = await serveS3({ config, store, blobs: opened.blobs, rootKeys, port, log: own, meters, access }, open)
   return { port: listener.port }
 }
 
@@ -56,6 +60,10 @@ openChannel<object, ServerCalls>(process, {
   holdings: () => ({ writers: new Set([processToken]), segments: room?.blobs.activeSegments() ?? new Set(), pinned: room?.blobs.pinned() ?? new Set() }),
   profile: async (request) => profiles?.run(request, { signal: new AbortController().signal, write: () => Promise.reject(new Error('pieces cannot be sent')) })
     ?? { ok: false, status: 503, error: 'The process is starting. Ask again.' },
+  logLevel(level) {
+    if (log !== null) log.level = level
+    return null
+  },
   metrics: () => meters.snapshot(),
   forgetSegment: (path) => {
     room?.blobs.forgetSegment(path)

@@ -34,7 +34,7 @@ const rooms: Readonly<Record<string, Room>> = {
   workers: { doors: ['pool.ts', 'digester.ts', 'slabs.ts', 'worker.ts'], uses: [...pure, 'storage', 'auth'], floor: 2 },
   storage: { doors: ['backend.ts', 'scrub.ts', 'fsck.ts', 'fsck-repair.ts'], uses: pure, floor: 2 },
   metadata: { doors: ['store.ts'], uses: [...pure, 'telemetry'], floor: 2 },
-  telemetry: { doors: ['log.ts', 'profile.ts', 'metrics.ts', 'process-metrics.ts'], uses: ['domain'], floor: 1 },
+  telemetry: { doors: ['log.ts', 'access-log.ts', 'profile.ts', 'metrics.ts', 'process-metrics.ts'], uses: ['domain'], floor: 1 },
   protocol: { doors: '*', uses: ['domain', 'checksums', 'versioning'], floor: 2 },
   versioning: { doors: '*', uses: ['domain'], floor: 1 },
   checksums: { doors: '*', uses: ['domain'], floor: 1 },

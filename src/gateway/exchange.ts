@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import { S3Error } from '../domain/errors.ts'
 import { errorStatus } from '../protocol/errors.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
+import type { Access, AccessLog } from '../telemetry/access-log.ts'
 import type { Log } from '../telemetry/log.ts'
 import { createMeters, type Meters, type RequestMeter } from '../telemetry/metrics.ts'
 import { writeError, writeReply, type AnswerContext } from './answer.ts'
@@ -17,6 +18,7 @@ export interface ExchangeOptions extends IncomingOptions {
   readonly handle: (request: S3Request) => Promise<Reply>
   readonly log: Log
   readonly meters?: Meters
+  readonly access?: AccessLog
 }
 
 export interface Exchange {
@@ -83,12 +85,34 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
   const operation = request?.operation ?? 'none'
   requests.answered(operation, status, (performance.now() - started) / 1000)
   if (failure !== undefined) requests.refused(operation, failure instanceof S3Error ? failure.code : 'InternalError')
-  if (options.log.debugging) {
-    options.log.debug('request', {
-      requestId, method: incoming.method, path: resourceOf(incoming), status,
-      code: failure instanceof S3Error ? failure.code : undefined, milliseconds: Math.round((performance.now() - started) * 10) / 10,
-    })
+  const { access } = options
+  if (access?.wants() === true) access.add(accessOf(incoming, request, reply, { requestId, operation, status, failure, started }))
+}
+
+interface Ending {
+  readonly requestId: string
+  readonly operation: string
+  readonly status: number
+  readonly failure: unknown
+  readonly started: number
+}
+
+function accessOf(incoming: IncomingMessage, request: IncomingRequest | undefined, reply: Reply | undefined, { requestId, operation, status, failure, started }: Ending): Access {
+  const requester = request?.requester
+  return {
+    requestId, operation, status, method: incoming.method ?? '', path: resourceOf(incoming), code: failure === undefined ? undefined : failure instanceof S3Error ? failure.code : 'InternalError',
+    milliseconds: Math.round((performance.now() - started) * 100) / 100,
+    bytesIn: Number(incoming.headers['content-length'] ?? 0) || 0, bytesOut: failure === undefined && incoming.method !== 'HEAD' ? bodyBytes(reply) : 0,
+    accountId: requester?.account.id, user: requester?.user?.name, accessKeyId: requester?.accessKeyId,
+    remoteAddress: incoming.socket.remoteAddress ?? '', userAgent: incoming.headers['user-agent'], traceId: undefined,
   }
+}
+
+function bodyBytes(reply: Reply | undefined): number {
+  const body = reply?.body
+  if (body === undefined) return 0
+  if (typeof body === 'string') return Buffer.byteLength(body)
+  return 'kind' in body ? (body.kind === 'stream' ? body.length : 0) : body.length
 }
 
 /** A reply that nobody gets: its reader still holds a descriptor. */

@@ -30,6 +30,8 @@ export const metrics = {
   holdfast_sent_bytes_total: counter('Bytes that were sent to clients of the S3 port, headers included.'),
   holdfast_limited_requests_total: counter('Requests that a limit refused or made wait, by limit.', 'limit'),
 
+  holdfast_access_lines_dropped_total: counter('Lines of the access log that were dropped because nobody took them in time.'),
+
   holdfast_segment_group_bodies: histogram('Small bodies that were appended to a segment and synced together.'),
   holdfast_transaction_commands: histogram('Commands that were committed in one transaction of the database.'),
   holdfast_sync_duration_seconds: histogram('Time of the syncs of data before an answer: of a group in a segment, of a large body’s file with its folders.', 'target'),
