@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { parse as parseYaml } from 'yaml'
+import { redacted, redactedText } from './telemetry/redact.ts'
 import { fields, type Config, type Field } from './config-fields.ts'
 
 export type { Config } from './config-fields.ts'
@@ -62,6 +63,24 @@ export function helpText(): string {
     lines.push('', `  ${field.variable} [${field.name}]`, `      ${field.reason}`, `      Allowed: ${field.allowed}${unit}. Default: ${field.initial ?? field.whenUnset}.`)
   }
   return `${lines.join('\n')}\n`
+}
+
+export interface ShownField {
+  readonly name: string
+  readonly variable: string
+  readonly value: string | number | null
+  readonly default: string | null
+  readonly reason: string
+}
+
+/** The configuration as it is in force, without its secrets. */
+export function shownConfig(config: Config): readonly ShownField[] {
+  return fields.map((field) => {
+    const value = config[field.name]
+    // Of a database all but the password may be known; of a key nothing.
+    const shown = field.secret !== true || value === null ? value : field.name === 'databaseUrl' ? redacted(String(value)) : redactedText
+    return { name: field.name, variable: field.variable, value: shown, default: field.initial, reason: field.reason }
+  })
 }
 
 function readConfigFile(file: string | undefined, problems: string[]): Record<string, unknown> {

@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs'
 import { access, constants, mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { adminRoutes } from './admin/admin-routes.ts'
 import { banner, endpointOf } from './admin/banner.ts'
 import { parseBootstrap } from './admin/bootstrap.ts'
 import { lockDataFolder, withoutOldServers } from './admin/data-lock.ts'
@@ -11,8 +12,8 @@ import { supervise } from './admin/supervise.ts'
 import { createAuth } from './auth/auth.ts'
 import { managedPolicy, parsePolicy } from './auth/policy.ts'
 import { keyPairProblem } from './config-fields.ts'
-import { ConfigError, helpText, loadConfig, type Config } from './config.ts'
-import { controlApp, type DebugAccess } from './gateway/control.ts'
+import { ConfigError, helpText, loadConfig, shownConfig, type Config } from './config.ts'
+import { controlApp, createAdminTokens, type AdminRoute, type DebugAccess } from './gateway/control.ts'
 import { listen } from './gateway/server.ts'
 import { startEmbedded } from './metadata/postgres/embedded.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
@@ -50,12 +51,13 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
 
   const meters = createMeters()
   await open(watchProcess(meters), (end) => end())
-  const health: Health = { store: null, serving: null, debug: null, metrics: null }
+  const health: Health = { store: null, serving: null, debug: null, metrics: null, admin: null }
   const control = await open(
     listen({
       host: config.host, port: config.controlPort, s3: false,
       listener: controlApp({
         notReady: () => notReady(health), durability: config.durability, debug: () => health.debug,
+        admin: { version, log, routes: () => health.admin },
         metrics: { authenticated: config.metricsAuth === 'required', tokenFile: config.metricsTokenFile, contentType: metricsContentType, text: async () => health.metrics?.() ?? null },
       }),
     }),
@@ -89,9 +91,10 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
     : null
   if (servers !== null) onForce(() => servers.fleet.kill())
   const profiles = await open(createProfiles({ name: several ? 'supervisor' : 'server', pools: () => pool.pools() }), (opened) => opened.close())
+  const tokens = createAdminTokens()
   health.debug = {
     auth: createAuth({ region: config.region, signatureV2: 'off', publicHost: null, accessKey: rootKeysOnly(root), now: Date.now }),
-    region: config.region, targets: () => [...servers?.profiles() ?? [], profiles],
+    region: config.region, tokens, targets: () => [...servers?.profiles() ?? [], profiles],
   }
   const access = await open(standardAccessLog(config), (opened) => opened.close())
   const { port } = servers ?? await serveS3({ config, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
@@ -105,6 +108,16 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   health.metrics = createServerMetrics({
     meters, version, name: several ? 'supervisor' : 'server', others: servers?.metrics ?? null, processesWanted: config.processes, store, sweeper, scrubber,
     ready: async () => (await notReady(health)) === null,
+  })
+  health.admin = adminRoutes({
+    version, config: shownConfig(config), durability: config.durability, database: embedded === null ? 'external' : 'embedded', rootAccountId: rootKeys.accountId, store, sweeper, scrubber, tokens, log,
+    processes: () => ({ wanted: config.processes, serving: servers?.fleet.serving() ?? 1 }), notReady: () => notReady(health),
+    setLogLevel: async (level) => {
+      log.level = level
+      await servers?.setLogLevel(level)
+    },
+    // As a signal does, so that there is one way to end.
+    drain: () => void setImmediate(() => process.kill(process.pid, 'SIGTERM')),
   })
   sweeper.start()
   scrubber.start()
@@ -130,6 +143,8 @@ interface Health {
   debug: DebugAccess | null
   /** Null until there is everything to count. */
   metrics: (() => Promise<string>) | null
+  /** Null until there is something to administer. */
+  admin: readonly AdminRoute[] | null
 }
 
 async function notReady({ store, serving }: Health): Promise<string | null> {

@@ -26,7 +26,7 @@ interface Room {
 const pure = ['domain', 'versioning', 'checksums', 'protocol']
 const rooms: Readonly<Record<string, Room>> = {
   gateway: { doors: ['app.ts', 'control.ts', 'server.ts', 'exchange.ts', 'object-url.ts'], uses: [...pure, 'operations', 'telemetry'], floor: 4 },
-  admin: { doors: '*', uses: ['domain', 'telemetry'], floor: 4 },
+  admin: { doors: '*', uses: ['domain', 'gateway', 'telemetry'], floor: 4 },
   cli: { doors: '*', uses: ['storage'], floor: 4 },
   operations: { doors: ['dispatch.ts'], uses: [...pure, 'auth', 'blobs', 'metadata'], floor: 3 },
   auth: { doors: ['auth.ts', 'policy.ts', 'chunk-signature.ts'], uses: pure, floor: 2 },
@@ -34,7 +34,7 @@ const rooms: Readonly<Record<string, Room>> = {
   workers: { doors: ['pool.ts', 'digester.ts', 'slabs.ts', 'worker.ts'], uses: [...pure, 'storage', 'auth'], floor: 2 },
   storage: { doors: ['backend.ts', 'scrub.ts', 'fsck.ts', 'fsck-repair.ts'], uses: pure, floor: 2 },
   metadata: { doors: ['store.ts'], uses: [...pure, 'telemetry'], floor: 2 },
-  telemetry: { doors: ['log.ts', 'access-log.ts', 'profile.ts', 'metrics.ts', 'process-metrics.ts'], uses: ['domain'], floor: 1 },
+  telemetry: { doors: ['log.ts', 'access-log.ts', 'profile.ts', 'metrics.ts', 'process-metrics.ts', 'redact.ts'], uses: ['domain'], floor: 1 },
   protocol: { doors: '*', uses: ['domain', 'checksums', 'versioning'], floor: 2 },
   versioning: { doors: '*', uses: ['domain'], floor: 1 },
   checksums: { doors: '*', uses: ['domain'], floor: 1 },

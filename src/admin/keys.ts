@@ -51,13 +51,18 @@ export function openKeyFolder(folder: string, keep: (name: string, text: string)
       return value
     },
     async rootKeyPair() {
-      const { value, fresh } = await kept('root-key.json', parseKeyPair, () => json({ accessKeyId: newAccessKeyId(), secretAccessKey: randomBytes(30).toString('base64url') }))
+      const { value, fresh } = await kept('root-key.json', parseKeyPair, () => json(newKeyPair()))
       return { ...value, fresh }
     },
   }
 }
 
 const json = (value: object): string => `${JSON.stringify(value, null, 2)}\n`
+
+/** A pair that nobody has. */
+export function newKeyPair(): KeyPair {
+  return { accessKeyId: newAccessKeyId(), secretAccessKey: randomBytes(30).toString('base64url') }
+}
 
 /** 20 characters of A-Z and 2-7 behind `HF`, as long as AWS's, so that tools which check the form take it. */
 function newAccessKeyId(): string {

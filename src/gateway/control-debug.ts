@@ -1,15 +1,10 @@
 import type { HttpBindings } from '@hono/node-server'
 import { Hono, type Context } from 'hono'
-import type { Auth } from '../auth/auth.ts'
 import type { Query } from '../protocol/request.ts'
 import { profilePage, profileSecondsDefault, profileSecondsMax, type ProfileAnswer, type ProfileTarget } from '../telemetry/profile.ts'
-import { rootRequest } from './control-auth.ts'
+import { rootRequest, type ControlAccess } from './control-auth.ts'
 
-export interface DebugAccess {
-  /** Knows the root account's own access keys and no others. */
-  readonly auth: Auth
-  /** Of the signatures. */
-  readonly region: string
+export interface DebugAccess extends ControlAccess {
   /** The processes that can be asked: the first one unless `process=` names another. */
   readonly targets: () => readonly ProfileTarget[]
 }
@@ -32,7 +27,7 @@ export function debugApp(access: () => DebugAccess | null): Hono<{ Bindings: Htt
     c.header('Referrer-Policy', 'no-referrer')
     const debug = access()
     if (debug === null) return c.json({ error: 'ServiceUnavailable', message: 'The server is starting: ask again in a second.' }, 503)
-    const found = await rootRequest(debug.auth, debug.region, c.env.incoming, c.env.outgoing)
+    const found = await rootRequest(debug, c.env.incoming, c.env.outgoing)
     if ('refusal' in found) return c.json(found.refusal, 403)
     // Hono takes HEAD for GET, and a profile that nobody reads is not worth its cost.
     if (c.env.incoming.method !== 'GET') return c.json({ error: 'MethodNotAllowed', message: 'Only GET is answered here.' }, 405)

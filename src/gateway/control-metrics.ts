@@ -25,12 +25,13 @@ export function metricsApp(access: MetricsAccess, debug: () => DebugAccess | nul
     if (access.authenticated) {
       const { authorization } = c.env.incoming.headers
       if (authorization?.startsWith('Bearer ') === true) {
-        const problem = await tokenProblem(access.tokenFile, authorization.slice('Bearer '.length))
+        const token = authorization.slice('Bearer '.length)
+        const problem = debug()?.tokens.valid(token) === true ? null : await tokenProblem(access.tokenFile, token)
         if (problem !== null) return c.json({ error: 'AccessDenied', message: problem }, 401, { 'WWW-Authenticate': 'Bearer' })
       } else {
         const known = debug()
         if (known === null) return c.json({ error: 'ServiceUnavailable', message: 'The server is starting: ask again in a second.' }, 503)
-        const found = await rootRequest(known.auth, known.region, c.env.incoming, c.env.outgoing)
+        const found = await rootRequest(known, c.env.incoming, c.env.outgoing)
         if ('refusal' in found) {
           const next = `Send the token of the file that HOLDFAST_METRICS_TOKEN_FILE names (Authorization: Bearer ...), or: ${found.refusal.next}`
           return c.json({ ...found.refusal, next }, 401, { 'WWW-Authenticate': 'Bearer' })
