@@ -32,6 +32,10 @@ export interface Config {
   readonly metricsAuth: 'required' | 'none'
   /** Absolute path. */
   readonly metricsTokenFile: string | null
+  readonly otlpEndpoint: string | null
+  /** 0 to 1. */
+  readonly tracesShare: number
+  readonly serviceName: string
   /** 0 to 1. */
   readonly accessLog: number
   readonly logFormat: 'auto' | 'json' | 'pretty'
@@ -200,6 +204,19 @@ export const fields: readonly Field[] = [
     name: 'metricsTokenFile', variable: 'HOLDFAST_METRICS_TOKEN_FILE',
     reason: 'File with the bearer token that opens /metrics and nothing else, of 16 characters or more; read anew by each request, so that it can be changed.',
     allowed: 'a path', initial: null, whenUnset: 'no token', parse: (text) => ({ value: path.resolve(text) }),
+  },
+  {
+    name: 'otlpEndpoint', variable: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    reason: 'Collector of traces: OTLP over HTTP with JSON is sent to /v1/traces below it. Without it nothing is traced.',
+    allowed: 'http:// or https:// with host, port and perhaps a path', initial: null, whenUnset: 'no traces', parse: matching(/^https?:\/\/[A-Za-z0-9.:[\]-]+(\/[^\s?#]*)?$/),
+  },
+  {
+    name: 'tracesShare', variable: 'OTEL_TRACES_SAMPLER_ARG', reason: 'Share of the requests that are traced; one that comes with a traceparent is traced when its caller traces it.',
+    allowed: '0 to 1', initial: '0.01', parse: share,
+  },
+  {
+    name: 'serviceName', variable: 'OTEL_SERVICE_NAME', reason: 'What the server is called in traces.',
+    allowed: '1 to 128 characters of A-Z a-z 0-9 . _ -', initial: 'holdfast', parse: matching(/^[A-Za-z0-9._-]{1,128}$/),
   },
   {
     name: 'accessLog', variable: 'HOLDFAST_ACCESS_LOG',

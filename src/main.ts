@@ -29,10 +29,10 @@ import { standardLog, type OwnLog } from './telemetry/log.ts'
 import { createMeters, metricsContentType } from './telemetry/metrics.ts'
 import { watchProcess } from './telemetry/process-metrics.ts'
 import { createProfiles } from './telemetry/profile.ts'
+import { programVersion } from './version.ts'
 import { createLazyPool, createPool } from './workers/pool.ts'
 
-/** As in package.json. */
-const version = '0.1.0'
+const version = programVersion
 
 /** How it may end without being asked to. */
 interface Ends {

@@ -15,6 +15,8 @@ import { openDrive, type Drive } from './storage/backend.ts'
 import type { AccessLog } from './telemetry/access-log.ts'
 import type { Log } from './telemetry/log.ts'
 import type { Meters } from './telemetry/metrics.ts'
+import { createTracer } from './telemetry/traces.ts'
+import { programVersion } from './version.ts'
 import type { WorkerPool } from './workers/pool.ts'
 
 /** What a process needs that serves S3, alone or as one of several. */
@@ -58,13 +60,18 @@ export interface ServeParts {
 }
 
 /** Serves S3 until it is closed; then running requests finish. */
-export function serveS3({ config, store, blobs, rootKeys, port, log, meters, access }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
+export async function serveS3({ config, store, blobs, rootKeys, port, log, meters, access }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
   const auth = createAuth({
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
     accessKey: withoutOldRootKeys(rootKeys, (id) => store.accessKey(id)), now: Date.now,
   })
   const dispatch = createDispatch({ auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
-  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log, meters, access })
+  const tracer = config.otlpEndpoint === null ? null : createTracer({ endpoint: config.otlpEndpoint, share: config.tracesShare, service: config.serviceName, version: programVersion, log })
+  if (tracer !== null) {
+    await open(tracer, (opened) => opened.close())
+    meters.watch('holdfast_spans_total', () => [...tracer.counts])
+  }
+  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log, meters, access, tracer })
   meters.watch('holdfast_access_lines_dropped_total', () => access.dropped)
   return open(
     listen({ host: config.host, port, s3: true, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),

@@ -34,7 +34,7 @@ const rooms: Readonly<Record<string, Room>> = {
   workers: { doors: ['pool.ts', 'digester.ts', 'slabs.ts', 'worker.ts'], uses: [...pure, 'storage', 'auth'], floor: 2 },
   storage: { doors: ['backend.ts', 'scrub.ts', 'fsck.ts', 'fsck-repair.ts'], uses: pure, floor: 2 },
   metadata: { doors: ['store.ts'], uses: [...pure, 'telemetry'], floor: 2 },
-  telemetry: { doors: ['log.ts', 'access-log.ts', 'profile.ts', 'metrics.ts', 'process-metrics.ts', 'redact.ts'], uses: ['domain'], floor: 1 },
+  telemetry: { doors: ['log.ts', 'access-log.ts', 'profile.ts', 'metrics.ts', 'process-metrics.ts', 'redact.ts', 'traces.ts'], uses: ['domain'], floor: 1 },
   protocol: { doors: '*', uses: ['domain', 'checksums', 'versioning'], floor: 2 },
   versioning: { doors: '*', uses: ['domain'], floor: 1 },
   checksums: { doors: '*', uses: ['domain'], floor: 1 },
@@ -185,7 +185,7 @@ describe('the manual', () => {
   const manual = existsSync(path.join(root, 'README.md')) ? text('README.md') : null
 
   test.runIf(manual !== null)('names every variable of the configuration and no other', () => {
-    const named = new Set(manual?.match(/\bHOLDFAST_[A-Z0-9_]+\b/g))
+    const named = new Set(manual?.match(/\b(?:HOLDFAST|OTEL)_[A-Z0-9_]+\b/g))
     const known = ['HOLDFAST_CONFIG', ...fields.map((field) => field.variable)]
     expect([...named].filter((name) => !known.includes(name))).toEqual([])
     expect(known.filter((name) => !named.has(name))).toEqual([])
@@ -197,8 +197,8 @@ describe('the manual', () => {
     expect(named.filter((file) => !existsSync(path.join(root, file)))).toEqual([])
   })
 
-  test('main.ts has the version of package.json', () => {
+  test('version.ts has the version of package.json', () => {
     const { version } = JSON.parse(text('package.json')) as { version: string }
-    expect(text(path.join('src', 'main.ts'))).toContain(`const version = '${version}'`)
+    expect(text(path.join('src', 'version.ts'))).toContain(`const programVersion = '${version}'`)
   })
 })

@@ -1,8 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { AdminError, type AdminRoute, type AdminTokens, type Schema } from '../gateway/control.ts'
 import type { AccessKeySummary, AdminStore } from '../metadata/store.ts'
-import type { ScrubStatus } from '../storage/scrub-background.ts'
-import type { SweeperStatus, SweepReport } from '../storage/sweeper.ts'
+import type { ScrubStatus, SweeperStatus, SweepReport } from '../storage/backend.ts'
 import { logLevels, type LogLevel, type OwnLog } from '../telemetry/log.ts'
 import { newKeyPair } from './keys.ts'
 

@@ -10,6 +10,8 @@ export interface AnswerContext {
   readonly requestId: string
   /** Path as sent, for the error document. */
   readonly resource: string
+  /** W3C Trace Context of a traced request, for the client; null for others. */
+  readonly traceparent: string | null
   /** No body, whatever the reply has. */
   readonly head: boolean
   /** Close the connection after this answer. */
@@ -71,6 +73,7 @@ function headerList(headers: HeaderRecord | undefined, length: number | null | u
   }
   if (!typed && contentType !== undefined) list.push('Content-Type', contentType)
   if (length !== undefined && length !== null) list.push('Content-Length', String(length))
+  if (context.traceparent !== null) list.push('traceparent', context.traceparent)
   if (context.close) list.push('Connection', 'close')
   return list
 }

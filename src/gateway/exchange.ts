@@ -5,6 +5,7 @@ import { errorStatus } from '../protocol/errors.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
 import type { Access, AccessLog } from '../telemetry/access-log.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Tracer } from '../telemetry/traces.ts'
 import { createMeters, type Meters, type RequestMeter } from '../telemetry/metrics.ts'
 import { writeError, writeReply, type AnswerContext } from './answer.ts'
 import type { Serve } from './app.ts'
@@ -19,6 +20,7 @@ export interface ExchangeOptions extends IncomingOptions {
   readonly log: Log
   readonly meters?: Meters
   readonly access?: AccessLog
+  readonly tracer?: Tracer | null
 }
 
 export interface Exchange {
@@ -70,9 +72,14 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
   let failure: unknown
   try {
     request = new IncomingRequest(incoming, outgoing, requestId, options)
+    if (options.tracer) request.span = options.tracer.start(incoming.headers['traceparent'] as string | undefined)
     reply = await options.handle(request)
     if (outgoing.destroyed) release(reply)
-    else await writeReply(outgoing, reply, contextOf(options, state, incoming, request, requestId))
+    else {
+      const sent = request.span?.begin('answer')
+      await writeReply(outgoing, reply, contextOf(options, state, incoming, request, requestId))
+      sent?.()
+    }
   } catch (error) {
     failure = error
     if (reply !== undefined) release(reply)
@@ -85,6 +92,10 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
   const operation = request?.operation ?? 'none'
   requests.answered(operation, status, (performance.now() - started) / 1000)
   if (failure !== undefined) requests.refused(operation, failure instanceof S3Error ? failure.code : 'InternalError')
+  request?.span?.end(operation, {
+    'http.request.method': incoming.method, 'url.path': resourceOf(incoming), 'http.response.status_code': status, 'aws.request_id': requestId,
+    'aws.s3.bucket': request.target.scope === 'service' ? undefined : request.target.bucket, 'error.type': failure instanceof S3Error ? failure.code : undefined,
+  }, status >= 500 || status === 0)
   const { access } = options
   if (access?.wants() === true) access.add(accessOf(incoming, request, reply, { requestId, operation, status, failure, started }))
 }
@@ -104,7 +115,7 @@ function accessOf(incoming: IncomingMessage, request: IncomingRequest | undefine
     milliseconds: Math.round((performance.now() - started) * 100) / 100,
     bytesIn: Number(incoming.headers['content-length'] ?? 0) || 0, bytesOut: failure === undefined && incoming.method !== 'HEAD' ? bodyBytes(reply) : 0,
     accountId: requester?.account.id, user: requester?.user?.name, accessKeyId: requester?.accessKeyId,
-    remoteAddress: incoming.socket.remoteAddress ?? '', userAgent: incoming.headers['user-agent'], traceId: undefined,
+    remoteAddress: incoming.socket.remoteAddress ?? '', userAgent: incoming.headers['user-agent'], traceId: request?.span?.traceId,
   }
 }
 
@@ -129,6 +140,7 @@ function contextOf(
   const abandon = unread !== 0 && (unread === null || unread > unreadBodyBytesMax || request === undefined || request.holdsBodyBack)
   return {
     requestId,
+    traceparent: request?.span?.traceparent ?? null,
     resource: resourceOf(incoming),
     head: incoming.method === 'HEAD',
     close: abandon || state.draining,

@@ -5,6 +5,7 @@ import { headerBytesMax } from '../domain/limits.ts'
 import type { Principal } from '../domain/model.ts'
 import { makeHeaders } from '../protocol/headers.ts'
 import type { Headers, Query, S3Request, Target } from '../protocol/request.ts'
+import type { Span } from '../telemetry/traces.ts'
 import { parseQuery, parseTarget } from '../protocol/target.ts'
 
 export interface IncomingOptions {
@@ -31,6 +32,7 @@ export class IncomingRequest implements S3Request {
   readonly receivedAt: number
   operation: string | undefined = undefined
   requester: Principal | undefined = undefined
+  span: Span | null = null
   readonly #incoming: IncomingMessage
   readonly #outgoing: ServerResponse
   #abort: AbortController | null = null

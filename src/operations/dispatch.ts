@@ -9,6 +9,7 @@ import type { Reply, S3Request } from '../protocol/request.ts'
 import type { Context, Operation } from './operation.ts'
 import { compileRoutes } from './routes.ts'
 import { operations } from './table.ts'
+import { tracedBlobs, tracedMetadata } from './traced.ts'
 import { readXml } from './xml-body.ts'
 
 /**
@@ -35,7 +36,10 @@ export function createDispatch(options: DispatchOptions): Dispatch {
 async function handle(options: DispatchOptions, match: (request: S3Request) => Operation, received: S3Request): Promise<Reply> {
   const caughtUp = options.metadata.catchUp()
   if (caughtUp !== null) await caughtUp
+  const { span } = received
+  const verified = span?.begin('authenticate')
   const authenticated = await options.auth.authenticate(received)
+  verified?.()
   received.requester = authenticated.principal
   const request = authenticated.presigned ? withHoistedHeaders(received) : received
   const operation = match(request)
@@ -43,7 +47,9 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   const names = targetNames(request)
   const { principal } = authenticated
   const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))
+  const allowed = span?.begin('authorise')
   if (operation.authorises !== 'itself') authorise(actionOf(operation, request), names.bucket, names.key)
+  allowed?.()
 
   const openBucket = (name: string, expectedOwner: string | undefined): Promise<Bucket> => openOwnBucket(options.metadata, principal, name, expectedOwner)
   const bucket = operation.level === 'bucket' ? await openBucket(names.bucket, request.headers.get('x-amz-expected-bucket-owner')) : null
@@ -52,7 +58,8 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   const input = operation.input({ http: request, ...names, xml })
   if (operation.body === 'stream') request.sendContinue()
   const context: Context = {
-    principal, http: request, metadata: options.metadata, blobs: options.blobs, region: options.region,
+    principal, http: request, region: options.region,
+    metadata: span ? tracedMetadata(options.metadata, span) : options.metadata, blobs: span ? tracedBlobs(options.blobs, span) : options.blobs,
     requestBody: requestBodyOf(request, authenticated), objectUrl: options.objectUrl, openBucket, authorise,
   }
   if (operation.level === 'service') return operation.run(input, context)

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { Principal } from '../domain/model.ts'
+import type { Span } from '../telemetry/traces.ts'
 
 /**
  * A request as operations see it: S3's terms, no framework types. The gateway makes it from the raw socket request.
@@ -29,6 +30,8 @@ export interface S3Request {
   operation?: string | undefined
   /** Who asks, once the signature is verified. */
   requester?: Principal | undefined
+  /** Where the steps of the request are told; null, as for most: it is not traced. */
+  span?: Span | null | undefined
 }
 
 /** Where a request points. `key` is the decoded key, any UTF-8. */

@@ -38,4 +38,6 @@ export function segmentPath(segment: string): string {
 }
 export type { Holdings } from './local/inventory.ts'
 export type { BlobFile } from './local/reading.ts'
+export type { ScrubStatus } from './scrub-background.ts'
+export type { SweeperStatus, SweepReport } from './sweeper.ts'
 export { closeRead, openBlobFile, openToRead, readBlock, readRecord, readRecordAtHand, RotError } from './local/reading.ts'

@@ -30,6 +30,7 @@ export const metrics = {
   holdfast_sent_bytes_total: counter('Bytes that were sent to clients of the S3 port, headers included.'),
   holdfast_limited_requests_total: counter('Requests that a limit refused or made wait, by limit.', 'limit'),
 
+  holdfast_spans_total: counter('Spans of traces, by result: exported, failed (the collector did not take them), dropped (too many waited).', 'result'),
   holdfast_access_lines_dropped_total: counter('Lines of the access log that were dropped because nobody took them in time.'),
 
   holdfast_segment_group_bodies: histogram('Small bodies that were appended to a segment and synced together.'),

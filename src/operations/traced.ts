@@ -1,0 +1,56 @@
+import type { Blobs } from '../blobs/blobs.ts'
+import type { MetadataStore } from '../metadata/store.ts'
+import type { Span } from '../telemetry/traces.ts'
+
+/** The rooms below as a traced request sees them: each call is a step of its span. Others get the rooms themselves. */
+
+export function tracedMetadata(store: MetadataStore, span: Span): MetadataStore {
+  return new Proxy(store, {
+    get(target, name, receiver) {
+      const member: unknown = Reflect.get(target, name, receiver)
+      if (typeof member !== 'function' || typeof name !== 'string') return member
+      return (...input: readonly unknown[]): unknown => {
+        const ended = span.begin(name === 'commit' ? 'commit' : `metadata ${name}`)
+        const result = Reflect.apply(member, target, input) as unknown
+        if (!(result instanceof Promise)) {
+          ended()
+          return result
+        }
+        return result.then((value: unknown) => {
+          ended()
+          return value
+        })
+      }
+    },
+  })
+}
+
+export function tracedBlobs(blobs: Blobs, span: Span): Blobs {
+  return {
+    async write(body, options) {
+      const received = span.begin('read body')
+      let written: (() => void) | null = null
+      // A large body is hashed and written while it comes; what is seen of that is what takes longer than the client's line.
+      body.stream.once('end', () => {
+        received()
+        written = span.begin('hash and write')
+      })
+      const result = await blobs.write(body, options)
+      received()
+      ;(written as (() => void) | null)?.()
+      return result
+    },
+    async read(manifest, start, end) {
+      const ended = span.begin('read blobs')
+      const reader = await blobs.read(manifest, start, end)
+      ended()
+      return reader
+    },
+    async digest(manifest, algorithms) {
+      const ended = span.begin('hash')
+      const digests = await blobs.digest(manifest, algorithms)
+      ended()
+      return digests
+    },
+  }
+}
