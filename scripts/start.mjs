@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** `npm start`: installs what is missing, then becomes the server on the pinned Node. */
 import module from 'node:module'
 import path from 'node:path'

@@ -1,23 +1,22 @@
 import { writeSync } from 'node:fs'
-import { access, constants, mkdir, readFile } from 'node:fs/promises'
+import { access, constants, mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { adminRoutes } from './admin/admin-routes.ts'
 import { banner, endpointOf } from './admin/banner.ts'
-import { parseBootstrap } from './admin/bootstrap.ts'
 import { lockDataFolder, withoutOldServers } from './admin/data-lock.ts'
 import { openKeyFolder, type KeyFolder, type KeyPair } from './admin/keys.ts'
 import { createLifecycle, onSignals, Stopped, together, type Lifecycle } from './admin/lifecycle.ts'
 import { decideRoot, rootKeysOf, rootKeysOnly } from './admin/root-account.ts'
 import { supervise } from './admin/supervise.ts'
 import { createAuth } from './auth/auth.ts'
-import { managedPolicy, parsePolicy } from './auth/policy.ts'
-import { keyPairProblem } from './config-fields.ts'
+import { readBootstrap } from './bootstrap-file.ts'
+import { isCliCommand } from './cli/commands.ts'
 import { ConfigError, helpText, loadConfig, shownConfig, type Config } from './config.ts'
 import { controlApp, createAdminTokens, type AdminRoute, type DebugAccess } from './gateway/control.ts'
 import { listen } from './gateway/server.ts'
 import { startEmbedded } from './metadata/postgres/embedded.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
-import type { Bootstrap, MetadataStore } from './metadata/store.ts'
+import type { MetadataStore } from './metadata/store.ts'
 import { startServers } from './processes.ts'
 import { openRoom, serveS3 } from './serve.ts'
 import { createServerMetrics } from './server-metrics.ts'
@@ -176,23 +175,24 @@ async function keyFolder(dataDir: string): Promise<KeyFolder> {
   })
 }
 
-async function readBootstrap({ bootstrapFile }: Config): Promise<Bootstrap> {
-  if (bootstrapFile === null) return { accounts: [] }
-  const keyProblem = ({ accessKeyId, secretAccessKey }: KeyPair): string | null => keyPairProblem(accessKeyId, secretAccessKey)
-  return parseBootstrap(await readFile(bootstrapFile, 'utf8'), bootstrapFile, { parsePolicy, managedPolicy, keyProblem })
-}
-
 function environmentPair({ rootAccessKey, rootSecretKey }: Config): KeyPair | null {
   return rootAccessKey === null || rootSecretKey === null ? null : { accessKeyId: rootAccessKey, secretAccessKey: rootSecretKey }
+}
+
+const write = (fd: number) => (text: string): void => {
+  const bytes = Buffer.from(text)
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
+}
+
+/** The commands that ask a running server; only they load what they need. */
+async function askServer(argv: readonly string[]): Promise<number> {
+  const { runCli } = await import('./control-cli.ts')
+  return runCli(argv, { config: () => loadConfig(process.env), isTerminal: process.stdout.isTTY, write: write(1), warn: write(2) })
 }
 
 /** `scrub` and `fsck`; only they load what they need. */
 async function check(command: 'scrub' | 'fsck', argv: readonly string[]): Promise<number> {
   const { runCheck } = await import('./check.ts')
-  const write = (fd: number) => (text: string): void => {
-    const bytes = Buffer.from(text)
-    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
-  }
   process.umask(0o077)
   return runCheck(command, argv, {
     version, config: () => loadConfig(process.env), isTerminal: process.stderr.isTTY,
@@ -204,6 +204,7 @@ async function check(command: 'scrub' | 'fsck', argv: readonly string[]): Promis
 async function main(args: readonly string[]): Promise<void> {
   const [command, ...rest] = args
   if (command === 'scrub' || command === 'fsck') return void process.exit(await check(command, rest))
+  if (isCliCommand(command)) return void process.exit(await askServer(args))
   const argv = command === 'serve' ? rest : args
   if (argv.includes('--help')) return void process.stdout.write(helpText())
   if (argv.includes('--version')) return void process.stdout.write(`holdfast ${version} (Node ${process.versions.node})\n`)
