@@ -57,7 +57,7 @@ export async function rootRequest({ auth, region, tokens }: ControlAccess, incom
 }
 
 /**
- * S3 wants the hash of the body in a header. Signers of other services, and curl before 8, leave it away ;
+ * S3 wants the hash of the body in a header. Signers of other services, and curl before 8, leave it away;
  * what they sign is the hash of the body all the same.
  */
 function withBodyHash(request: IncomingRequest, bodyHash: string): S3Request {
