@@ -105,6 +105,30 @@ describe('multipart uploads', () => {
     await expect(startUpload(bucketId)).rejects.toThrow('no bucket')
   })
 
+  test('a part that comes again while its upload is completed or aborted is in the object, given back or refused, over several processes', async () => {
+    const other = await postgres.openStore()
+    const bucketId = await makeBucket(store)
+    for (let round = 0; round < 15; round++) {
+      const uploadId = await startUpload(bucketId)
+      const first = freshExtent()
+      await putPart(bucketId, uploadId, 1, [first])
+      const later = Array.from({ length: 8 }, () => freshExtent())
+      const again = later.map((extent, n) => (n % 2 === 0 ? store : other).commit({
+        kind: 'put-part', bucketId, key, uploadId, part: { partNumber: n < 4 ? 1 : n, size: 10, etag: 'again', checksum: null, manifest: [extent] },
+      }))
+      const ends = round % 3 === 0
+      const [ended, ...answers] = await Promise.all([ends ? other.commit({ kind: 'abort', bucketId, key, uploadId }) : complete(bucketId, uploadId, [1]), ...again])
+      expect(ended.ok).toBe(true)
+      const dead = await deadBlobs()
+      const live = new Set(ends ? [] : ((await store.version(bucketId, key)) as { manifest: readonly Extent[] }).manifest.map(({ blob }) => blob))
+      // Each of its bytes has one fate.
+      for (const { blob } of [first, ...later]) expect([live.has(blob), dead.has(blob)].filter(Boolean)).toHaveLength(1)
+      expect(answers.every((answer) => answer.ok || ('code' in answer && answer.code === 'NoSuchUpload'))).toBe(true)
+      await store.commit({ kind: 'delete', bucketId, key, ownerAccountId: testAccountId, when: {} })
+    }
+    expect(await postgres.query(`SELECT p.upload_id FROM parts p JOIN uploads u USING (upload_id) WHERE u.state <> 'open'`)).toEqual([])
+  })
+
   test('parts copied from one object keep its bytes alive until the last of them goes', async () => {
     const bucketId = await makeBucket(store)
     const source = freshExtent(100)

@@ -68,6 +68,18 @@ describe('released bytes', () => {
     await store.forgetReleased(page.map(({ id }) => id))
   })
 
+  test('those of a write that was refused wait with the others, and those that a refused copy shares do not', async () => {
+    const bucketId = await makeBucket(store)
+    const [kept, refused] = [freshExtent(), freshExtent()]
+    const source = await put(bucketId, 'a', [kept])
+    const onlyNew = { kind: 'put', bucketId, key: 'a', ownerAccountId: testAccountId, when: { ifNoneMatch: '*' } } as const
+    expect(await store.commit({ ...onlyNew, content: contentOf([refused]) })).toMatchObject({ ok: false, code: 'PreconditionFailed' })
+    expect(await store.commit({ ...onlyNew, content: contentOf([kept]), sharedFrom: source })).toMatchObject({ ok: false, code: 'PreconditionFailed' })
+    const waiting = await store.released(-1000, 10)
+    expect(waiting.map(({ blob }) => blob)).toEqual([refused.blob])
+    await store.forgetReleased(waiting.map(({ id }) => id))
+  })
+
   test('a copy onto itself keeps its bytes', async () => {
     const bucketId = await makeBucket(store)
     const extent = freshExtent()

@@ -60,12 +60,14 @@ async function runTests(copy: string, { file, test }: Mutant): Promise<{ report:
   }
 }
 
-/** Only an assertion that failed counts: a server that does not start would catch everything. */
+/** Only an assertion that failed counts, also within a property of fast-check: a server that does not start would catch everything. */
+const isAssertion = (message: string): boolean => message.startsWith('AssertionError') || message.startsWith('Error: Property failed after')
+
 function judge(report: Report | null, output: string): Verdict {
   if (report === null) return { caughtBy: null, why: `no report: ${output.trim().slice(-2000)}` }
   const results = report.testResults.flatMap((result) => result.assertionResults)
   const failed = results.filter(({ status }) => status === 'failed')
-  const caught = failed.find(({ failureMessages }) => failureMessages.some((message) => message.startsWith('AssertionError')))
+  const caught = failed.find(({ failureMessages }) => failureMessages.some(isAssertion))
   if (caught !== undefined) return { caughtBy: caught.fullName.trim(), why: caught.failureMessages[0]?.split('\n    at ')[0] ?? '' }
   const [broken] = failed
   if (broken !== undefined) return { caughtBy: null, why: `failed otherwise than by an assertion: ${broken.fullName}: ${broken.failureMessages.join('\n').slice(0, 2000)}` }

@@ -1,0 +1,65 @@
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { freshBody } from '../support/load.ts'
+import { bucketSender, newBucket, outcome } from '../support/s3.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { createControl, type FaultControl } from './journal/control.ts'
+import { createDisk } from './journal/disk.ts'
+import { journalEnvironment, journalLibrary, journalMissing } from './journal/library.ts'
+import { readEntries } from './journal/records.ts'
+import { plainFates, stateOf, type Fate } from './journal/states.ts'
+
+/** On a disk whose syncs take longer than everything else: an answer that does not wait for one comes before it. */
+
+const syncMs = 400
+const missing = await journalMissing()
+let folder: string
+let control: FaultControl
+let server: TestServer | null = null
+let send: ReturnType<typeof bucketSender>
+
+beforeAll(async () => {
+  if (missing !== null) return
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-slow-sync-'))
+  await mkdir(join(folder, 'data'))
+  control = createControl(join(folder, 'control'))
+  const environment = journalEnvironment(await journalLibrary(), { root: join(folder, 'data', 'drive'), journal: join(folder, 'journal'), control: control.file })
+  server = await startServer({ dataDir: join(folder, 'data'), env: { ...environment, HOLDFAST_SWEEP_INTERVAL_SECONDS: '86400' } })
+  send = bucketSender(server, await newBucket(server.client))
+})
+afterAll(async () => {
+  await server?.remove()
+  control?.close()
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+})
+
+beforeEach(({ skip }) => {
+  if (missing !== null) skip(missing)
+})
+
+/** Whether a file that would be there after a loss of power at this moment holds the bytes, by what the journal says of syncs. */
+async function isDurable(bytes: Buffer): Promise<boolean> {
+  const disk = createDisk(join(folder, 'data', 'drive'))
+  for (const entry of readEntries(await readFile(join(folder, 'journal')))) disk.take(entry)
+  const [nothingElse] = plainFates as [Fate]
+  return [...stateOf(disk.root, nothingElse).files.values()].some((file) => file.bytes.includes(bytes))
+}
+
+// The first small body makes a segment, the second one is appended to it.
+test.each([['first small', 10_000], ['next small', 10_000], ['large', 300_000], ['larger than a block', 2_500_000]])('a %s body is durable when it is answered, and its part of an upload too', async (name, size) => {
+  const key = name.replaceAll(' ', '-')
+  const uploadId = /<UploadId>(.*)<\/UploadId>/.exec((await send('POST', `${key}?uploads`)).text)?.[1] ?? ''
+  control.arm({ calls: ['sync'], at: 1, times: 1000, kind: { delayMs: syncMs }, path: '/drive/' })
+  try {
+    for (const target of [key, `${key}?partNumber=1&uploadId=${uploadId}`]) {
+      const body = freshBody(size)
+      expect(outcome(await send('PUT', target, { body }))).toBe('200')
+      expect(await isDurable(body)).toBe(true)
+    }
+  } finally {
+    control.disarm()
+  }
+  expect(control.counts().fired).toBeGreaterThan(0)
+})
