@@ -47,11 +47,13 @@ async function isDurable(bytes: Buffer): Promise<boolean> {
   return [...stateOf(disk.root, nothingElse).files.values()].some((file) => file.bytes.includes(bytes))
 }
 
-// The first small body makes a segment, the second one is appended to it.
-test.each([['first small', 10_000], ['next small', 10_000], ['large', 300_000], ['larger than a block', 2_500_000]])('a %s body is durable when it is answered, and its part of an upload too', async (name, size) => {
+// The first small body makes a segment, the second one is appended to it. A large one has its bytes synced under a temporary name, and then folders.
+test.each([
+  ['first small', 10_000, '/segments'], ['next small', 10_000, '/segments'], ['large', 300_000, '/drive/tmp/'], ['larger', 2_500_000, '/drive/blobs'],
+])('a %s body is durable when it is answered, and its part of an upload too', async (name, size, slow) => {
   const key = name.replaceAll(' ', '-')
   const uploadId = /<UploadId>(.*)<\/UploadId>/.exec((await send('POST', `${key}?uploads`)).text)?.[1] ?? ''
-  control.arm({ calls: ['sync'], at: 1, times: 1000, kind: { delayMs: syncMs }, path: '/drive/' })
+  control.arm({ calls: ['sync'], at: 1, times: 1000, kind: { delayMs: syncMs }, path: slow })
   try {
     for (const target of [key, `${key}?partNumber=1&uploadId=${uploadId}`]) {
       const body = freshBody(size)

@@ -106,18 +106,19 @@ describe('multipart uploads', () => {
   })
 
   test('a part that comes again while its upload is completed or aborted is in the object, given back or refused, over several processes', async () => {
-    const other = await postgres.openStore()
+    const others = await Promise.all([postgres.openStore(), postgres.openStore()])
     const bucketId = await makeBucket(store)
-    for (let round = 0; round < 15; round++) {
+    for (let round = 0; round < 30; round++) {
       const uploadId = await startUpload(bucketId)
       const first = freshExtent()
       await putPart(bucketId, uploadId, 1, [first])
       const later = Array.from({ length: 8 }, () => freshExtent())
-      const again = later.map((extent, n) => (n % 2 === 0 ? store : other).commit({
-        kind: 'put-part', bucketId, key, uploadId, part: { partNumber: n < 4 ? 1 : n, size: 10, etag: 'again', checksum: null, manifest: [extent] },
+      // One sends the first part again, the other one further parts.
+      const again = later.map((extent, n) => (others[n % 2] as MetadataStore).commit({
+        kind: 'put-part', bucketId, key, uploadId, part: { partNumber: n % 2 === 0 ? 1 : n + 1, size: 10, etag: 'again', checksum: null, manifest: [extent] },
       }))
       const ends = round % 3 === 0
-      const [ended, ...answers] = await Promise.all([ends ? other.commit({ kind: 'abort', bucketId, key, uploadId }) : complete(bucketId, uploadId, [1]), ...again])
+      const [ended, ...answers] = await Promise.all([ends ? store.commit({ kind: 'abort', bucketId, key, uploadId }) : complete(bucketId, uploadId, [1]), ...again])
       expect(ended.ok).toBe(true)
       const dead = await deadBlobs()
       const live = new Set(ends ? [] : ((await store.version(bucketId, key)) as { manifest: readonly Extent[] }).manifest.map(({ blob }) => blob))
