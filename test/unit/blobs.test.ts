@@ -291,6 +291,17 @@ describe('rot', () => {
     await own.close()
   })
 
+  test('a flipped bit in the last block of a file, which is short, is an error, for the whole and for ranges of it', async () => {
+    const own = await openRoom({ smallBodyBytesMax: smallMax })
+    for (const size of [2 * mib + 5, mib + 1, 300_000]) {
+      const { manifest } = await own.blobs.write(bodyOf(patterned(size)), writeOptions())
+      const blob = manifest[0]?.blob ?? ''
+      await flip(join(own.root, 'blobs', blob.slice(0, 2), blob.slice(2, 4), blob), size - 1)
+      for (const [start, end] of [[0, size], [size - 1, size]] as const) expect(await codeOf(readAll(own.blobs, manifest, start, end))).toBe('InternalError')
+    }
+    await own.close()
+  })
+
   test('a damaged block table or a missing file is an error', async () => {
     const own = await openRoom({ smallBodyBytesMax: smallMax })
     const { manifest } = await own.blobs.write(bodyOf(patterned(2 * mib)), writeOptions())

@@ -62,8 +62,8 @@ async function runTests(copy: string, { file, test }: Mutant): Promise<{ report:
   }
 }
 
-/** Only an assertion that failed counts, also within a property of fast-check: a server that does not start would catch everything. */
-const isAssertion = (message: string): boolean => /^(?:AssertionError|Error: Property failed after|Error: promise (?:resolved|rejected) )/.test(message)
+/** Only an assertion that failed counts, also of a poll, of a promise, or within a property of fast-check: a server that does not start would catch everything. */
+const isAssertion = (message: string): boolean => /^(?:AssertionError|Error: (?:Property failed after|promise (?:resolved|rejected)|expected) )/.test(message)
 
 function judge(report: Report | null, output: string): Verdict {
   if (report === null) return { caughtBy: null, why: `no report: ${output.trim().slice(-2000)}` }
