@@ -9,6 +9,10 @@ export interface Config {
   readonly host: string
   readonly port: number
   readonly controlPort: number
+  /** Absolute paths of PEM files; the first two are set both or not at all. */
+  readonly tlsCertFile: string | null
+  readonly tlsKeyFile: string | null
+  readonly tlsClientCaFile: string | null
   readonly rootAccessKey: string | null
   readonly rootSecretKey: string | null
   /** 64 hex digits. */
@@ -122,6 +126,20 @@ export const fields: readonly Field[] = [
   {
     name: 'controlPort', variable: 'HOLDFAST_CONTROL_PORT', reason: 'Port for health checks and administration, apart from the S3 port because any path there can be a bucket.',
     allowed: '0 to 65535', initial: '9001', parse: whole(0, 65_535),
+  },
+  {
+    name: 'tlsCertFile', variable: 'HOLDFAST_TLS_CERT_FILE',
+    reason: 'PEM file of the certificate (with those between it and its root) for both ports, which then speak HTTPS. It is read again when it changes, and no connection is dropped.',
+    allowed: 'a path', initial: null, whenUnset: 'plain HTTP', parse: (text) => ({ value: path.resolve(text) }),
+  },
+  {
+    name: 'tlsKeyFile', variable: 'HOLDFAST_TLS_KEY_FILE', reason: 'PEM file of the private key of that certificate.',
+    allowed: 'a path', initial: null, whenUnset: 'plain HTTP', parse: (text) => ({ value: path.resolve(text) }),
+  },
+  {
+    name: 'tlsClientCaFile', variable: 'HOLDFAST_TLS_CLIENT_CA_FILE',
+    reason: 'PEM file of authorities: every client of both ports must show a certificate that one of them has signed; only the two health checks need none.',
+    allowed: 'a path', initial: null, whenUnset: 'no certificate is asked for', parse: (text) => ({ value: path.resolve(text) }),
   },
   {
     name: 'rootAccessKey', variable: 'HOLDFAST_ROOT_ACCESS_KEY', reason: 'Access key of the root account. A pair given here replaces the one given or generated before.',

@@ -124,6 +124,12 @@ function checkTogether(config: Config, problems: string[]): void {
   if (config.rootAccessKey !== null && config.rootAccessKey === config.rootSecretKey) {
     problems.push('HOLDFAST_ROOT_SECRET_KEY: must differ from HOLDFAST_ROOT_ACCESS_KEY')
   }
+  if ((config.tlsCertFile === null) !== (config.tlsKeyFile === null)) {
+    problems.push('HOLDFAST_TLS_CERT_FILE and HOLDFAST_TLS_KEY_FILE: set both or neither')
+  }
+  if (config.tlsClientCaFile !== null && config.tlsCertFile === null) {
+    problems.push('HOLDFAST_TLS_CLIENT_CA_FILE: only HTTPS asks for certificates; set HOLDFAST_TLS_CERT_FILE and HOLDFAST_TLS_KEY_FILE too')
+  }
   if (config.port !== 0 && config.port === config.controlPort) {
     problems.push(`HOLDFAST_CONTROL_PORT=${config.controlPort}: is the S3 port already (HOLDFAST_PORT); allowed: another port`)
   }

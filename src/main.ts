@@ -18,7 +18,7 @@ import { startEmbedded } from './metadata/postgres/embedded.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { MetadataStore } from './metadata/store.ts'
 import { startServers } from './processes.ts'
-import { openRoom, serveS3 } from './serve.ts'
+import { openRoom, serveS3, tlsOf } from './serve.ts'
 import { createServerMetrics } from './server-metrics.ts'
 import { durably, syncFolder } from './storage/backend.ts'
 import { createScrubber } from './storage/scrub-background.ts'
@@ -48,12 +48,13 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   const lock = await open(lockDataFolder(config.dataDir), (taken) => taken.release())
   await withoutOldServers(config.dataDir)
 
+  const tls = await open(tlsOf(config, log), (opened) => opened?.close())
   const meters = createMeters()
   await open(watchProcess(meters), (end) => end())
   const health: Health = { store: null, serving: null, debug: null, metrics: null, admin: null }
   const control = await open(
     listen({
-      host: config.host, port: config.controlPort, s3: false,
+      host: config.host, port: config.controlPort, s3: false, tls,
       listener: controlApp({
         notReady: () => notReady(health), durability: config.durability, debug: () => health.debug,
         admin: { version, log, routes: () => health.admin },
@@ -96,7 +97,7 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
     region: config.region, tokens, targets: () => [...servers?.profiles() ?? [], profiles],
   }
   const access = await open(standardAccessLog(config), (opened) => opened.close())
-  const { port } = servers ?? await serveS3({ config, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
+  const { port } = servers ?? await serveS3({ config, tls, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
   const sweeper = createSweeper({
     store, drives: [drive], blobs, ...servers === null ? {} : { others: servers.others }, log,
     graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
@@ -127,7 +128,7 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   health.serving = () => (servers?.fleet.serving() ?? 1) > 0
 
   process.stdout.write(banner({
-    version, endpoint: endpointOf(config.host, port), controlEndpoint: endpointOf(config.host, control.port), region: config.region,
+    version, endpoint: endpointOf(config.host, port, tls !== null), controlEndpoint: endpointOf(config.host, control.port, tls !== null), region: config.region,
     accessKeyId: root.accessKeyId, secretAccessKey: root.freshSecret, secretKeptIn: root.secretKeptIn, dataDir: config.dataDir,
     durability: config.durability, database: embedded === null ? 'external PostgreSQL' : 'embedded PostgreSQL', startedMs: performance.now(),
   }, process.stdout.isTTY))

@@ -9,6 +9,7 @@ import { s3App } from './gateway/app.ts'
 import { createExchange } from './gateway/exchange.ts'
 import { objectUrls } from './gateway/object-url.ts'
 import { listen, type Listener } from './gateway/server.ts'
+import { openTls, type Tls } from './gateway/tls.ts'
 import type { MetadataStore } from './metadata/store.ts'
 import { createDispatch } from './operations/dispatch.ts'
 import { openDrive, type Drive } from './storage/backend.ts'
@@ -47,8 +48,14 @@ export async function openRoom({ config, store, pool, log, meters }: RoomParts, 
   return { drive, blobs }
 }
 
+/** Null when this is a server of plain HTTP. */
+export function tlsOf({ tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile: clientCaFile }: Config, log: Log): Tls | null {
+  return certFile === null || keyFile === null ? null : openTls({ certFile, keyFile, clientCaFile }, log)
+}
+
 export interface ServeParts {
   readonly config: Config
+  readonly tls: Tls | null
   readonly store: MetadataStore
   readonly blobs: OpenBlobs
   readonly rootKeys: RootKeys
@@ -60,7 +67,7 @@ export interface ServeParts {
 }
 
 /** Serves S3 until it is closed; then running requests finish. */
-export async function serveS3({ config, store, blobs, rootKeys, port, log, meters, access }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
+export async function serveS3({ config, tls, store, blobs, rootKeys, port, log, meters, access }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
   const auth = createAuth({
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
     accessKey: withoutOldRootKeys(rootKeys, (id) => store.accessKey(id)), now: Date.now,
@@ -71,10 +78,10 @@ export async function serveS3({ config, store, blobs, rootKeys, port, log, meter
     await open(tracer, (opened) => opened.close())
     meters.watch('holdfast_spans_total', () => [...tracer.counts])
   }
-  const exchange = createExchange({ domain: config.domain, secure: config.publicUrl?.startsWith('https:') ?? false, handle: dispatch.handle, log, meters, access, tracer })
+  const exchange = createExchange({ domain: config.domain, secure: tls !== null || (config.publicUrl?.startsWith('https:') ?? false), handle: dispatch.handle, log, meters, access, tracer })
   meters.watch('holdfast_access_lines_dropped_total', () => access.dropped)
   return open(
-    listen({ host: config.host, port, s3: true, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),
+    listen({ host: config.host, port, s3: true, tls, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),
     async (listener) => {
       exchange.drain()
       await listener.stop()

@@ -4,7 +4,7 @@ import { joinServers } from './admin/data-lock.ts'
 import { createLifecycle } from './admin/lifecycle.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { Assignment, ServerCalls } from './processes.ts'
-import { openRoom, serveS3, type Room } from './serve.ts'
+import { openRoom, serveS3, tlsOf, type Room } from './serve.ts'
 import { processToken } from './storage/backend.ts'
 import { standardAccessLog } from './telemetry/access-log.ts'
 import { standardLog, type OwnLog } from './telemetry/log.ts'
@@ -50,7 +50,8 @@ async function serve({ config, connection, masterKey, rootKeys, port, supervisor
   profiles = await open(createProfiles({ name: 'server', pools: () => pool.pools() }), (made) => made.close())
   const opened = await openRoom({ config, store, pool, log: own, meters }, open)
   room = opened
-  const listener = await serveS3({ config, store, blobs: opened.blobs, rootKeys, port, log: own, meters, access }, open)
+  const tls = await open(tlsOf(config, own), (opening) => opening?.close())
+  const listener = await serveS3({ config, tls, store, blobs: opened.blobs, rootKeys, port, log: own, meters, access }, open)
   return { port: listener.port }
 }
 

@@ -47,8 +47,8 @@ export function banner(facts: BannerFacts, colour: boolean): string {
   return `${lines.join('\n')}\n`
 }
 
-/** `http://host:port`; an address that means "all of them" is shown as the one that works from this machine. */
-export function endpointOf(host: string, port: number): string {
+/** `http://host:port`, or https; an address that means "all of them" is shown as the one that works from this machine. */
+export function endpointOf(host: string, port: number, tls: boolean): string {
   const shown = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
-  return `http://${shown}:${port}`
+  return `http${tls ? 's' : ''}://${shown}:${port}`
 }

@@ -6,6 +6,12 @@ export const parserHeaderBytesMax = 16 * 1024
 /** A client that has not sent its headers by then is holding a connection for nothing. */
 export const headersTimeoutMs = 60_000
 
+/** As long may the handshake of TLS take. */
+export const tlsHandshakeMs = 20_000
+
+/** A certificate that was renewed is in use after this time: three calls of stat. */
+export const tlsLookMs = 1000
+
 /** Longer than the idle time of common clients and load balancers (60 s), so that they close first and never write into a closed connection. */
 export const keepAliveTimeoutMs = 75_000
 

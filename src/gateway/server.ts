@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { S3Error } from '../domain/errors.ts'
 import { renderError } from '../protocol/errors.ts'
 import { hostId, nextRequestId } from './ids.ts'
+import type { Tls } from './tls.ts'
 import { connectionsMax, drainMs, headersTimeoutMs, keepAliveTimeoutMs, parserHeaderBytesMax } from './limits.ts'
 
 export interface Listener {
@@ -21,13 +22,15 @@ export interface ListenOptions {
   readonly reusePort?: boolean
   /** Bytes of a request that nobody could parse are answered by S3's XML or, on the control port, by Node's own bare status. */
   readonly s3: boolean
+  /** Without: plain HTTP. */
+  readonly tls?: Tls | null
   /** The answer that is under way on this connection, to a request that came before the bytes that nobody could parse; null when there is none. */
   readonly answering?: (socket: Duplex) => ServerResponse | null
 }
 
 /** Opens one port. Rejects with Node's error when the address cannot be had. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const server = createServer({
+  const settings = {
     noDelay: true,
     keepAlive: true,
     keepAliveTimeout: keepAliveTimeoutMs,
@@ -39,7 +42,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     insecureHTTPParser: false,
     // A missing Host is answered in S3's XML by the exchange.
     requireHostHeader: !options.s3,
-  }, options.listener)
+  }
+  const server = options.tls?.createServer(settings, options.listener, options.s3 ? 'all' : 'all but health') ?? createServer(settings, options.listener)
   server.maxConnections = connectionsMax
   // Object keys are not routes: a request that asks to continue goes the same way, and the operation says when.
   if (options.s3) server.on('checkContinue', options.listener)
@@ -76,7 +80,8 @@ async function stop(server: Server): Promise<void> {
 
 /** Answers what the HTTP parser refused: the request has no exchange, so the bytes go straight to the socket, which then closes. */
 function refuse(error: NodeJS.ErrnoException, socket: Duplex, answering: ServerResponse | null): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  // What failed before there was HTTP, in the handshake of TLS, has been answered there.
+  if (error.code === 'ECONNRESET' || !socket.writable || !isOfHttp(error)) {
     socket.destroy()
     return
   }
@@ -102,6 +107,10 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex, answering: ServerR
   // What the client still sends is read for a moment: closing on unread bytes would reset the connection under the answer.
   socket.resume()
   setTimeout(() => socket.destroy(), 1000).unref()
+}
+
+function isOfHttp({ code = '' }: NodeJS.ErrnoException): boolean {
+  return code.startsWith('HPE_') || code === 'ERR_HTTP_REQUEST_TIMEOUT'
 }
 
 function parserError(code: string | undefined): S3Error {

@@ -14,7 +14,7 @@ const startMsMax = 60_000
 
 /** Where a server is and who may use it; plain data, so that it can be handed to other processes. */
 export interface ServerAddress {
-  /** `http://127.0.0.1:PORT` of the S3 port. */
+  /** `http://127.0.0.1:PORT` of the S3 port, or https. */
   readonly url: string
   readonly endpoint: string
   readonly controlUrl: string
@@ -78,14 +78,15 @@ export async function startServer({ env = {}, dataDir: given, checkout = root, w
   let running = await launch(command, { ...defaults, ...env }, chunks)
   const { port, controlPort } = running.ports
   const region = env['HOLDFAST_REGION'] ?? 'us-east-1'
-  const url = `http://127.0.0.1:${port}`
+  const scheme = env['HOLDFAST_TLS_CERT_FILE'] === undefined ? 'http' : 'https'
+  const url = `${scheme}://127.0.0.1:${port}`
   const client = new S3Client({ endpoint: url, region, forcePathStyle: true, maxAttempts: 1, credentials: { accessKeyId, secretAccessKey } })
   const stop = async (): Promise<number | null> => {
     running.child.kill('SIGTERM')
     return running.exited
   }
   return {
-    url, endpoint: url, controlUrl: `http://127.0.0.1:${controlPort}`, port, controlPort, accessKeyId, secretAccessKey, accessKey: accessKeyId, secretKey: secretAccessKey, region, dataDir, client,
+    url, endpoint: url, controlUrl: `${scheme}://127.0.0.1:${controlPort}`, port, controlPort, accessKeyId, secretAccessKey, accessKey: accessKeyId, secretKey: secretAccessKey, region, dataDir, client,
     get pid() {
       return running.child.pid as number
     },
@@ -160,7 +161,7 @@ function launch([program = '', ...args]: readonly string[], env: Readonly<Record
     child.stdout?.on('data', (chunk: Buffer) => {
       chunks.push(chunk.toString())
       banner += chunk.toString()
-      const found = /S3 endpoint\s+http:\/\/[^:\s]+:(\d+)\s+Control\s+http:\/\/[^:\s]+:(\d+)\s/.exec(banner)
+      const found = /S3 endpoint\s+https?:\/\/[^:\s]+:(\d+)\s+Control\s+https?:\/\/[^:\s]+:(\d+)\s/.exec(banner)
       if (found === null) return
       clearTimeout(timer)
       resolve({ child, exited, ports: { port: Number(found[1]), controlPort: Number(found[2]) } })
