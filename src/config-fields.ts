@@ -33,6 +33,8 @@ export interface Config {
   readonly sweepGraceSeconds: number
   readonly sweepIntervalSeconds: number
   readonly scrubBytesPerSecond: number
+  readonly drainDelaySeconds: number
+  readonly drainSeconds: number
   readonly metricsAuth: 'required' | 'none'
   /** Absolute path. */
   readonly metricsTokenFile: string | null
@@ -212,6 +214,16 @@ export const fields: readonly Field[] = [
     name: 'scrubBytesPerSecond', variable: 'HOLDFAST_SCRUB_BYTES_PER_SECOND',
     reason: 'How fast a running server reads everything that is stored, over and over, to find what is damaged; a small object counts as 16 KiB. 0: never.',
     allowed: '0 to 10737418240', unit: 'bytes per second', initial: String(scrubBytesPerSecondDefault), parse: whole(0, 10 * 1024 ** 3),
+  },
+  {
+    name: 'drainDelaySeconds', variable: 'HOLDFAST_DRAIN_DELAY_SECONDS',
+    reason: 'How long a server that was told to stop still serves, not ready any more and closing connections with their next answer, so that load balancers notice. '
+      + 'Behind one: twice the time between its health checks.',
+    allowed: '0 to 3600', unit: 'seconds', initial: '0', parse: whole(0, 3600),
+  },
+  {
+    name: 'drainSeconds', variable: 'HOLDFAST_DRAIN_SECONDS', reason: 'How long running requests may take to finish after that, before their connections are cut.',
+    allowed: '1 to 86400', unit: 'seconds', initial: '30', parse: whole(1, 86_400),
   },
   {
     name: 'metricsAuth', variable: 'HOLDFAST_METRICS_AUTH',

@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs'
 import { access, constants, mkdir } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { adminRoutes } from './admin/admin-routes.ts'
 import { banner, endpointOf } from './admin/banner.ts'
 import { lockDataFolder, withoutOldServers } from './admin/data-lock.ts'
@@ -36,12 +37,14 @@ const version = programVersion
 /** How it may end without being asked to. */
 interface Ends {
   readonly fail: (error: unknown) => void
+  /** Whether it was asked to end, and so has time. */
+  readonly asked: () => boolean
   /** Called when everything is to end at once. */
   readonly onForce: (kill: () => void) => void
 }
 
 /** Opens everything in order; what was opened is closed in reverse order. Resolves when the server serves; `fail` ends it later. */
-async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, onForce }: Ends): Promise<void> {
+async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, asked, onForce }: Ends): Promise<void> {
   const { open } = lifecycle
   const say = (message: string): void => log.info(message)
 
@@ -54,7 +57,7 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   const health: Health = { store: null, serving: null, debug: null, metrics: null, admin: null }
   const control = await open(
     listen({
-      host: config.host, port: config.controlPort, s3: false, tls,
+      host: config.host, port: config.controlPort, s3: false, tls, drainMs: config.drainSeconds * 1000,
       listener: controlApp({
         notReady: () => notReady(health), durability: config.durability, debug: () => health.debug,
         admin: { version, log, routes: () => health.admin },
@@ -97,7 +100,7 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
     region: config.region, tokens, targets: () => [...servers?.profiles() ?? [], profiles],
   }
   const access = await open(standardAccessLog(config), (opened) => opened.close())
-  const { port } = servers ?? await serveS3({ config, tls, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
+  const serving = servers ?? await serveS3({ config, tls, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
   const sweeper = createSweeper({
     store, drives: [drive], blobs, ...servers === null ? {} : { others: servers.others }, log,
     graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
@@ -122,13 +125,16 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   sweeper.start()
   scrubber.start()
   health.store = store
-  await open(null, () => {
+  await open(null, async () => {
     health.serving = null
+    serving.drain()
+    // Load balancers learn it from the health check, and send what they send until then here.
+    if (asked()) await sleep(config.drainDelaySeconds * 1000)
   })
   health.serving = () => (servers?.fleet.serving() ?? 1) > 0
 
   process.stdout.write(banner({
-    version, endpoint: endpointOf(config.host, port, tls !== null), controlEndpoint: endpointOf(config.host, control.port, tls !== null), region: config.region,
+    version, endpoint: endpointOf(config.host, serving.port, tls !== null), controlEndpoint: endpointOf(config.host, control.port, tls !== null), region: config.region,
     accessKeyId: root.accessKeyId, secretAccessKey: root.freshSecret, secretKeptIn: root.secretKeptIn, dataDir: config.dataDir,
     durability: config.durability, database: embedded === null ? 'external PostgreSQL' : 'embedded PostgreSQL', startedMs: performance.now(),
   }, process.stdout.isTTY))
@@ -215,9 +221,11 @@ async function main(args: readonly string[]): Promise<void> {
   const log = standardLog(config)
   const lifecycle = createLifecycle((error) => log.error('Something could not be closed', { error }))
   let killAll = (): void => undefined
+  let asked = false
   const end = (code: number): void => void lifecycle.close().then(() => process.exit(code))
   onSignals(
     (signal) => {
+      asked = true
       log.info(`${signal}: running requests finish, then the server stops`)
       end(0)
     },
@@ -236,7 +244,7 @@ async function main(args: readonly string[]): Promise<void> {
   process.on('uncaughtException', fail)
   process.on('unhandledRejection', fail)
   try {
-    await start(config, log, lifecycle, { fail, onForce: (kill) => void (killAll = kill) })
+    await start(config, log, lifecycle, { fail, asked: () => asked, onForce: (kill) => void (killAll = kill) })
   } catch (error) {
     if (error instanceof Stopped || lifecycle.stopping) return
     await lifecycle.close()

@@ -5,7 +5,6 @@ import type { Channel } from './admin/channel.ts'
 import { startFleet, type Fleet } from './admin/fleet.ts'
 import type { RootKeys } from './admin/root-account.ts'
 import type { Config } from './config.ts'
-import { drainMs } from './gateway/limits.ts'
 import { listen } from './gateway/server.ts'
 import type { Holdings } from './storage/backend.ts'
 import type { Others } from './storage/sweeper.ts'
@@ -31,6 +30,8 @@ export interface ServerCalls {
   serve(assignment: Assignment): { readonly port: number }
   holdings(input: null): Holdings
   forgetSegment(path: string): null
+  /** From now on every answer closes its connection. */
+  drain(input: null): null
   /** Running requests finish, then it ends. */
   stop(input: null): null
   profile(request: ProfileRequest): ProfileAnswer
@@ -41,6 +42,8 @@ export interface ServerCalls {
 export interface Servers {
   readonly port: number
   readonly fleet: Fleet<ServerCalls>
+  /** From now on every answer of theirs closes its connection. */
+  drain(): void
   /** For the sweeper, which runs in the supervisor. */
   readonly others: Others
   /** What each of them tells about itself, in the order of their start. */
@@ -77,12 +80,12 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
   const { config } = given
   // Processes of another installation that shares its port in the same way would get half of these clients and give away half of
   // theirs: the port must be nobody's. For a moment it is taken for this process alone, which tells.
-  const probe = await listen({ host: config.host, port: config.port, s3: true, listener: (_, response) => response.destroy() })
+  const probe = await listen({ host: config.host, port: config.port, s3: true, drainMs: 0, listener: (_, response) => response.destroy() })
   await probe.stop()
   let { port } = config
   let logLevel = config.logLevel
   const fleet = await startFleet<ServerCalls>({
-    count: config.processes, firstAlone: config.port === 0, log, lost, stopMsMax: drainMs + closeMsMax,
+    count: config.processes, firstAlone: config.port === 0, log, lost, stopMsMax: config.drainSeconds * 1000 + closeMsMax,
     spawn: () => fork(program, [], { serialization: 'advanced' }),
     begin: async (channel) => {
       port = (await channel.call('serve', { ...given, config: { ...config, logLevel }, port, supervisor: process.pid }, serveMsMax)).port
@@ -96,6 +99,10 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
       for (const channel of fleet.channels()) channel.call('forgetSegment', path, answerMsMax).catch(() => undefined)
     },
   }
+  const drain = (): void => {
+    // One that has ended meanwhile has nothing to close.
+    for (const channel of fleet.channels()) channel.call('drain', null, answerMsMax).catch(() => undefined)
+  }
   const metrics = async (): Promise<readonly ProcessSnapshot[]> => {
     const answers = fleet.channels().map(async (channel, index): Promise<ProcessSnapshot[]> => (
       channel.call('metrics', null, scrapeMsMax).then((snapshot) => [{ process: `server-${index + 1}`, snapshot }], () => [])
@@ -106,7 +113,7 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
     logLevel = level
     await Promise.all(fleet.channels().map((channel) => channel.call('logLevel', level, answerMsMax)))
   }
-  return { port, fleet, others, metrics, setLogLevel, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
+  return { port, fleet, others, metrics, setLogLevel, drain, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
 }
 
 function profileTarget(name: string, channel: Channel<ServerCalls>): ProfileTarget {

@@ -66,8 +66,13 @@ export interface ServeParts {
   readonly access: AccessLog
 }
 
+export interface S3Listener extends Listener {
+  /** From now on every answer closes its connection: clients go elsewhere, and nobody is at work on a connection that the end cuts. */
+  drain(): void
+}
+
 /** Serves S3 until it is closed; then running requests finish. */
-export async function serveS3({ config, tls, store, blobs, rootKeys, port, log, meters, access }: ServeParts, open: Lifecycle['open']): Promise<Listener> {
+export async function serveS3({ config, tls, store, blobs, rootKeys, port, log, meters, access }: ServeParts, open: Lifecycle['open']): Promise<S3Listener> {
   const auth = createAuth({
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
     accessKey: withoutOldRootKeys(rootKeys, (id) => store.accessKey(id)), now: Date.now,
@@ -80,12 +85,13 @@ export async function serveS3({ config, tls, store, blobs, rootKeys, port, log, 
   }
   const exchange = createExchange({ domain: config.domain, secure: tls !== null || (config.publicUrl?.startsWith('https:') ?? false), handle: dispatch.handle, log, meters, access, tracer })
   meters.watch('holdfast_access_lines_dropped_total', () => access.dropped)
-  return open(
-    listen({ host: config.host, port, s3: true, tls, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),
-    async (listener) => {
+  const listener = await open(
+    listen({ host: config.host, port, s3: true, tls, drainMs: config.drainSeconds * 1000, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),
+    async (opened) => {
       exchange.drain()
-      await listener.stop()
+      await opened.stop()
       exchange.close()
     },
   )
+  return { ...listener, drain: exchange.drain }
 }

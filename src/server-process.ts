@@ -4,7 +4,7 @@ import { joinServers } from './admin/data-lock.ts'
 import { createLifecycle } from './admin/lifecycle.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { Assignment, ServerCalls } from './processes.ts'
-import { openRoom, serveS3, tlsOf, type Room } from './serve.ts'
+import { openRoom, serveS3, tlsOf, type Room, type S3Listener } from './serve.ts'
 import { processToken } from './storage/backend.ts'
 import { standardAccessLog } from './telemetry/access-log.ts'
 import { standardLog, type OwnLog } from './telemetry/log.ts'
@@ -34,6 +34,7 @@ let room: Room | null = null
 let log: OwnLog | null = null
 const meters = createMeters()
 let profiles: OwnProfiles | null = null
+let listener: S3Listener | null = null
 
 async function serve({ config, connection, masterKey, rootKeys, port, supervisor }: Assignment): Promise<{ port: number }> {
   const { open } = lifecycle
@@ -51,7 +52,7 @@ async function serve({ config, connection, masterKey, rootKeys, port, supervisor
   const opened = await openRoom({ config, store, pool, log: own, meters }, open)
   room = opened
   const tls = await open(tlsOf(config, own), (opening) => opening?.close())
-  const listener = await serveS3({ config, tls, store, blobs: opened.blobs, rootKeys, port, log: own, meters, access }, open)
+  listener = await serveS3({ config, tls, store, blobs: opened.blobs, rootKeys, port, log: own, meters, access }, open)
   return { port: listener.port }
 }
 
@@ -68,6 +69,10 @@ openChannel<object, ServerCalls>(process, {
   metrics: () => meters.snapshot(),
   forgetSegment: (path) => {
     room?.blobs.forgetSegment(path)
+    return null
+  },
+  drain: () => {
+    listener?.drain()
     return null
   },
   stop: () => {

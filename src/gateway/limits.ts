@@ -32,6 +32,3 @@ export const keepAliveEveryMs = 5_000
 /** The slowest transfer that is waited for: this many bytes in each period, in either direction. */
 export const watchdogPeriodMs = 30_000
 export const watchdogBytesMin = 4 * 1024
-
-/** How long running requests may take to finish after the signal to stop. */
-export const drainMs = 30_000

@@ -5,7 +5,7 @@ import { S3Error } from '../domain/errors.ts'
 import { renderError } from '../protocol/errors.ts'
 import { hostId, nextRequestId } from './ids.ts'
 import type { Tls } from './tls.ts'
-import { connectionsMax, drainMs, headersTimeoutMs, keepAliveTimeoutMs, parserHeaderBytesMax } from './limits.ts'
+import { connectionsMax, headersTimeoutMs, keepAliveTimeoutMs, parserHeaderBytesMax } from './limits.ts'
 
 export interface Listener {
   readonly port: number
@@ -18,6 +18,8 @@ export interface ListenOptions {
   /** 0 takes a free one. */
   readonly port: number
   readonly listener: RequestListener
+  /** How long running requests may take to finish once it stops. */
+  readonly drainMs: number
   /** Other processes listen on the same port, and the system spreads connections over all of them. */
   readonly reusePort?: boolean
   /** Bytes of a request that nobody could parse are answered by S3's XML or, on the control port, by Node's own bare status. */
@@ -56,7 +58,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     })
   })
   let stopped: Promise<void> | null = null
-  return { port: (server.address() as AddressInfo).port, stop: () => stopped ??= stop(server) }
+  return { port: (server.address() as AddressInfo).port, stop: () => stopped ??= stop(server, options.drainMs) }
 }
 
 /** What an operator can do about an address that cannot be had. */
@@ -68,7 +70,7 @@ function addressError(error: NodeJS.ErrnoException, { host, port, s3 }: ListenOp
   return error
 }
 
-async function stop(server: Server): Promise<void> {
+async function stop(server: Server, drainMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   // `close` looks for idle connections only once; those that fall idle later are looked for here.
   const sweep = setInterval(() => server.closeIdleConnections(), 50)

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { CreateBucketCommand, GetObjectCommand, HeadObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterEach, expect, test } from 'vitest'
+import { signRequest, signedRequest } from '../support/raw.ts'
 import { foreignVariables, startServer, type StartOptions, type TestServer } from '../support/server.ts'
 
 const servers: TestServer[] = []
@@ -64,6 +65,35 @@ test('SIGTERM lets an upload finish, then stops PostgreSQL and ends with 0', asy
   await one.restart()
   const { ContentLength } = await one.client.send(new HeadObjectCommand({ Bucket: 'stopping', Key: 'k' }))
   expect(ContentLength).toBe(2_000_000)
+})
+
+test.each(['1', '2'])('SIGTERM with a delay, %s server process(es): not ready at once, served until the delay is over, each answer closing its connection', async (processes) => {
+  const one = await server({ env: { HOLDFAST_PROCESSES: processes, HOLDFAST_DRAIN_DELAY_SECONDS: '3' } })
+  await one.client.send(new CreateBucketCommand({ Bucket: 'draining' }))
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  const ask = () => signedRequest({ server: one, path: '/', agent })
+  expect((await ask()).headers['connection']).toBe('keep-alive')
+  const stopped = one.stop()
+  await expect.poll(() => fetch(`${one.controlUrl}/health/ready`).then((response) => response.status)).toBe(503)
+  expect((await ask()).headers['connection']).toBe('close')
+  // A new connection, of a balancer that has not noticed yet.
+  const late = await ask()
+  expect([late.status, late.headers['connection']]).toEqual([200, 'close'])
+  expect(await stopped).toBe(0)
+  await expect(ask()).rejects.toThrow('ECONNREFUSED')
+  agent.destroy()
+})
+
+test('what does not finish within the bound is cut, and the server ends', async () => {
+  const one = await server({ env: { HOLDFAST_DRAIN_SECONDS: '1' } })
+  await one.client.send(new CreateBucketCommand({ Bucket: 'endless' }))
+  const { path: target, headers } = signRequest({ server: one, method: 'PUT', path: '/endless/k', headers: { 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD', 'content-length': '1000000' } })
+  const request = http.request(one.url + target, { method: 'PUT', headers })
+  const cut = once(request, 'error')
+  request.write('a')
+  await expect.poll(() => new Promise<number>((resolve) => request.socket === null ? resolve(0) : resolve(request.socket.bytesWritten))).toBeGreaterThan(0)
+  expect(await one.stop()).toBe(0)
+  expect(((await cut)[0] as Error).message).toContain('socket hang up')
 })
 
 test('a PostgreSQL that is killed comes back by itself, and nothing is lost', async () => {

@@ -25,7 +25,7 @@ async function gateway(handle: Handle) {
       return handle(request)
     },
   })
-  const listener = await listen({ host: '127.0.0.1', port: 0, listener: s3App(exchange.serve), s3: true, answering: exchange.answering })
+  const listener = await listen({ host: '127.0.0.1', port: 0, listener: s3App(exchange.serve), s3: true, drainMs: 30_000, answering: exchange.answering })
   const stop = async (): Promise<void> => {
     exchange.drain()
     await listener.stop()
