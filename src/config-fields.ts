@@ -18,6 +18,7 @@ export interface Config {
   /** 64 hex digits. */
   readonly masterKey: string | null
   readonly databaseUrl: string | null
+  readonly dataShared: boolean
   readonly region: string
   readonly signatureV2: 'on' | 'off'
   /** Lower case, without port. */
@@ -159,6 +160,12 @@ export const fields: readonly Field[] = [
   {
     name: 'databaseUrl', variable: 'HOLDFAST_DATABASE_URL', reason: 'An external PostgreSQL (15 or later) for the metadata instead of the embedded one.',
     allowed: 'postgres://user:password@host:port/database', initial: null, whenUnset: 'embedded', secret: true, parse: matching(/^postgres(ql)?:\/\/\S+$/),
+  },
+  {
+    name: 'dataShared', variable: 'HOLDFAST_DATA_SHARED',
+    reason: 'on: several servers (replicas) work on this data folder and this database at once, each set to on. Needs HOLDFAST_DATABASE_URL and a file system that '
+      + 'shows each replica at once what another one has written. off: the folder is one server\'s alone, and a second one is refused.',
+    allowed: 'on or off', initial: 'off', parse: (text): Parsed => (text === 'on' || text === 'off' ? { value: text === 'on' } : {}),
   },
   {
     name: 'region', variable: 'HOLDFAST_REGION', reason: 'Region of signatures and of LocationConstraint; clients must be set to the same one.',

@@ -130,6 +130,9 @@ function checkTogether(config: Config, problems: string[]): void {
   if (config.tlsClientCaFile !== null && config.tlsCertFile === null) {
     problems.push('HOLDFAST_TLS_CLIENT_CA_FILE: only HTTPS asks for certificates; set HOLDFAST_TLS_CERT_FILE and HOLDFAST_TLS_KEY_FILE too')
   }
+  if (config.dataShared && config.databaseUrl === null) {
+    problems.push('HOLDFAST_DATA_SHARED=on: replicas share a database too, which the embedded one cannot be; set HOLDFAST_DATABASE_URL')
+  }
   if (config.port !== 0 && config.port === config.controlPort) {
     problems.push(`HOLDFAST_CONTROL_PORT=${config.controlPort}: is the S3 port already (HOLDFAST_PORT); allowed: another port`)
   }

@@ -23,7 +23,7 @@ export class Unreachable extends Error {}
 const answerMsMax = 30_000
 
 export async function openControlClient(config: Config, given: string | null): Promise<ControlClient> {
-  const url = (given ?? endpointOf(config.host, config.controlPort)).replace(/\/$/, '')
+  const url = (given ?? endpointOf(config.host, config.controlPort, config.tlsCertFile !== null)).replace(/\/$/, '')
   const pair = await rootPair(config)
 
   async function send(method: string, target: string, headers: Record<string, string>, body: string | undefined): Promise<string> {

@@ -19,6 +19,7 @@ import { startEmbedded } from './metadata/postgres/embedded.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { MetadataStore } from './metadata/store.ts'
 import { startServers } from './processes.ts'
+import { meetNeighbours } from './replicas.ts'
 import { openRoom, serveS3, tlsOf } from './serve.ts'
 import { createServerMetrics } from './server-metrics.ts'
 import { durably, syncFolder } from './storage/backend.ts'
@@ -48,8 +49,9 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   const { open } = lifecycle
   const say = (message: string): void => log.info(message)
 
-  const lock = await open(lockDataFolder(config.dataDir), (taken) => taken.release())
-  await withoutOldServers(config.dataDir)
+  const lock = await open(lockDataFolder(config.dataDir, config.dataShared), (taken) => taken.release())
+  // Those of other replicas are no leftovers.
+  if (!config.dataShared) await withoutOldServers(config.dataDir)
 
   const tls = await open(tlsOf(config, log), (opened) => opened?.close())
   const meters = createMeters()
@@ -84,6 +86,7 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
     openPostgresStore({ connection, masterKey, shared: several || embedded === null, lazy: several, log: say, now: Date.now, meters }), (opened) => opened.close(),
   )
   await store.applyBootstrap(root.bootstrap)
+  const neighbours = await meetNeighbours({ config, connection, log }, open)
 
   // Who serves nothing needs threads only when the sweeper moves records.
   const pool = await open(several ? createLazyPool(() => createPool({ uploadThreads: 1 })) : createPool(), (opened) => opened.close())
@@ -101,11 +104,13 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   }
   const access = await open(standardAccessLog(config), (opened) => opened.close())
   const serving = servers ?? await serveS3({ config, tls, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
+  neighbours.serve(blobs, servers)
+  const others = neighbours.others()
   const sweeper = createSweeper({
-    store, drives: [drive], blobs, ...servers === null ? {} : { others: servers.others }, log,
+    store, drives: [drive], blobs, ...others === null ? {} : { others }, log,
     graceMs: config.sweepGraceSeconds * 1000, intervalMs: config.sweepIntervalSeconds * 1000,
   })
-  const scrubber = createScrubber({ store, drives: [drive], log, bytesPerSecond: config.scrubBytesPerSecond })
+  const scrubber = createScrubber({ store, drives: [drive], log, bytesPerSecond: config.scrubBytesPerSecond, ...config.dataShared ? { alone: store.scrubbing } : {} })
   await open(sweeper, (running) => running.stop())
   await open(scrubber, (running) => running.stop())
   health.metrics = createServerMetrics({

@@ -27,7 +27,7 @@ export interface Assignment {
 /** What every server process answers to its supervisor. */
 export interface ServerCalls {
   /** Resolves when it serves. */
-  serve(assignment: Assignment): { readonly port: number }
+  serve(assignment: Assignment): { readonly port: number; readonly token: string }
   holdings(input: null): Holdings
   forgetSegment(path: string): null
   /** From now on every answer closes its connection. */
@@ -44,6 +44,8 @@ export interface Servers {
   readonly fleet: Fleet<ServerCalls>
   /** From now on every answer of theirs closes its connection. */
   drain(): void
+  /** Names of all that there ever were. Of those that ended nobody writes any more. */
+  tokens(): ReadonlySet<string>
   /** For the sweeper, which runs in the supervisor. */
   readonly others: Others
   /** What each of them tells about itself, in the order of their start. */
@@ -84,11 +86,14 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
   await probe.stop()
   let { port } = config
   let logLevel = config.logLevel
+  const tokens = new Set<string>()
   const fleet = await startFleet<ServerCalls>({
     count: config.processes, firstAlone: config.port === 0, log, lost, stopMsMax: config.drainSeconds * 1000 + closeMsMax,
     spawn: () => fork(program, [], { serialization: 'advanced' }),
     begin: async (channel) => {
-      port = (await channel.call('serve', { ...given, config: { ...config, logLevel }, port, supervisor: process.pid }, serveMsMax)).port
+      const served = await channel.call('serve', { ...given, config: { ...config, logLevel }, port, supervisor: process.pid }, serveMsMax)
+      port = served.port
+      tokens.add(served.token)
     },
     finish: (channel) => channel.call('stop', null, answerMsMax),
   })
@@ -113,7 +118,7 @@ export async function startServers({ log, lost, ...given }: ServersOptions): Pro
     logLevel = level
     await Promise.all(fleet.channels().map((channel) => channel.call('logLevel', level, answerMsMax)))
   }
-  return { port, fleet, others, metrics, setLogLevel, drain, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
+  return { port, fleet, others, metrics, setLogLevel, drain, tokens: () => tokens, profiles: () => fleet.channels().map((channel, index) => profileTarget(`server-${index + 1}`, channel)) }
 }
 
 function profileTarget(name: string, channel: Channel<ServerCalls>): ProfileTarget {

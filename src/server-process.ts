@@ -36,7 +36,7 @@ const meters = createMeters()
 let profiles: OwnProfiles | null = null
 let listener: S3Listener | null = null
 
-async function serve({ config, connection, masterKey, rootKeys, port, supervisor }: Assignment): Promise<{ port: number }> {
+async function serve({ config, connection, masterKey, rootKeys, port, supervisor }: Assignment): Promise<{ port: number; token: string }> {
   const { open } = lifecycle
   await open(joinServers(config.dataDir), (joined) => joined.release())
   // Whose supervisor ended before it had joined may be too late for the next one to see it.
@@ -53,7 +53,7 @@ async function serve({ config, connection, masterKey, rootKeys, port, supervisor
   room = opened
   const tls = await open(tlsOf(config, own), (opening) => opening?.close())
   listener = await serveS3({ config, tls, store, blobs: opened.blobs, rootKeys, port, log: own, meters, access }, open)
-  return { port: listener.port }
+  return { port: listener.port, token: processToken }
 }
 
 openChannel<object, ServerCalls>(process, {

@@ -15,7 +15,8 @@ export interface DataLock {
 /** Another server runs on this data folder. */
 export class DataFolderInUse extends Error {
   constructor(dataDir: string) {
-    super(`The data folder ${dataDir} is in use by another Holdfast server. Stop that one, or set HOLDFAST_DATA_DIR to another folder.`)
+    super(`The data folder ${dataDir} is in use by another Holdfast server. Stop that one, or set HOLDFAST_DATA_DIR to another folder. `
+      + 'Servers that share one over an external database are all set to HOLDFAST_DATA_SHARED=on.')
     this.name = 'DataFolderInUse'
   }
 }
@@ -23,20 +24,23 @@ export class DataFolderInUse extends Error {
 const lockedCode = 5 // SQLITE_BUSY
 const isLocked = (error: unknown): boolean => error instanceof Error && 'errcode' in error && error.errcode === lockedCode
 const exclusively = 'PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE'
+/** Any read takes a shared lock, and an open transaction keeps it. */
+const together = 'BEGIN; SELECT name FROM sqlite_master'
 
 /**
  * Takes the data folder for this process; makes it when it is not there. The lock must die with its process, however that dies,
  * and must hold between containers that share a volume: that is what a lock of the operating system on a file does. Node gives
  * no direct access to one, SQLite does: an exclusive transaction on an empty database is that lock and nothing else.
  *
+ * @param shared replicas that all say so hold it at once; one that does not say so is refused by them, and refuses them.
  * @throws DataFolderInUse when another process holds it.
  */
-export async function lockDataFolder(dataDir: string): Promise<DataLock> {
+export async function lockDataFolder(dataDir: string, shared = false): Promise<DataLock> {
   const made = await mkdir(dataDir, { recursive: true, mode: 0o700 }) ?? null
   const file = path.join(dataDir, 'holdfast.lock')
   const database = new DatabaseSync(file, { timeout: 0 })
   try {
-    database.exec(exclusively)
+    database.exec(shared ? together : exclusively)
   } catch (error) {
     database.close()
     if (isLocked(error)) throw new DataFolderInUse(dataDir)
@@ -64,9 +68,7 @@ const serversFile = (dataDir: string): string => path.join(dataDir, 'holdfast-se
  */
 export function joinServers(dataDir: string): { release(): void } {
   const database = new DatabaseSync(serversFile(dataDir), { timeout: 0 })
-  // Any read takes a shared lock, and an open transaction keeps it.
-  database.exec('BEGIN')
-  database.prepare('SELECT name FROM sqlite_master').all()
+  database.exec(together)
   return { release: () => database.close() }
 }
 

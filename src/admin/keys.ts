@@ -36,8 +36,15 @@ export function openKeyFolder(folder: string, keep: (name: string, text: string)
     const text = before ?? make()
     const value = parse(text)
     if (value === null) throw new Error(`${file} is damaged. Restore it from a backup of the data folder.`)
-    if (before === null) await keep(name, text)
-    return { value, fresh: before === null }
+    if (before !== null) return { value, fresh: false }
+    try {
+      await keep(name, text)
+      return { value, fresh: true }
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+      // Another replica that starts just now was first: its key is the one for both.
+      return kept(name, parse, make)
+    }
   }
 
   return {

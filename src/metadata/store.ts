@@ -246,6 +246,8 @@ export interface SweepStore {
    * when that can no longer be said, because the connection that holds it went: then nothing more may be removed.
    */
   sweeping<Result>(work: (lost: () => boolean) => Promise<Result>): Promise<Result | null>
+  /** The same for the scrub of a running server: two would read everything twice and lose each other's place. */
+  scrubbing<Result>(work: (lost: () => boolean) => Promise<Result>): Promise<Result | null>
   /**
    * Releases that are older than the grace, oldest first. References of shared blobs are settled inside: only blobs whose
    * last reference went are returned, at most `limit` of those behind `afterId`; none: there are no more. They stay queued until

@@ -42,6 +42,8 @@ export interface ScrubberOptions {
   readonly log: Log
   /** 0: off. */
   readonly bytesPerSecond: number
+  /** Runs a pass while no other process scrubs; null when one does. Without: there is no other. */
+  readonly alone?: (pass: () => Promise<void>) => Promise<void | null>
   readonly firstAfterMs?: number
   readonly passEveryMs?: number
 }
@@ -66,6 +68,8 @@ export function createScrubber(options: ScrubberOptions): Scrubber {
   const ending = new AbortController()
   const counts: ScrubCounts['rows'] = { checked: 0, extents: 0, bytesRead: 0, digestsCompared: 0, changedMeanwhile: 0 }
   const findings: Record<string, number> = {}
+  const firstAfterMs = options.firstAfterMs ?? firstAfterMsDefault
+  const alone = options.alone ?? ((run: () => Promise<void>) => run())
   let kept: Kept | null = null
   let running: Promise<void> = Promise.resolve()
   const pace = createPace(bytesPerSecond, ending.signal)
@@ -80,7 +84,8 @@ export function createScrubber(options: ScrubberOptions): Scrubber {
   async function pass(): Promise<void> {
     const [drive] = drives
     if (drive === undefined) return
-    kept ??= await readKept(drive)
+    // Another replica may have gone on from there.
+    if (kept === null || options.alone !== undefined) kept = await readKept(drive)
     let keptAt = performance.now()
     for (;;) {
       const { rows, next } = await store.checkedRows(kept.after)
@@ -99,11 +104,11 @@ export function createScrubber(options: ScrubberOptions): Scrubber {
   }
 
   async function loop(): Promise<void> {
-    let waitMs = options.firstAfterMs ?? firstAfterMsDefault
+    let waitMs = firstAfterMs
     while (await rested(waitMs, ending.signal)) {
       const begun = performance.now()
-      await pass().catch((error: unknown) => log.warn('scrub was broken off and goes on later', { error: String(error) }))
-      waitMs = Math.max(0, begun + (options.passEveryMs ?? passEveryMsDefault) - performance.now())
+      const done = await alone(pass).catch((error: unknown) => log.warn('scrub was broken off and goes on later', { error: String(error) }))
+      waitMs = done === null ? firstAfterMs : Math.max(0, begun + (options.passEveryMs ?? passEveryMsDefault) - performance.now())
     }
   }
 

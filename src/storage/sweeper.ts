@@ -181,7 +181,7 @@ async function heldByAll({ blobs, others }: SweeperOptions): Promise<Holdings> {
   const beside = await others?.holdings() ?? []
   const all = [...beside, { writers: new Set([processToken]), segments: blobs.activeSegments(), pinned: blobs.pinned() }]
   const union = (of: (each: Holdings) => ReadonlySet<string>): ReadonlySet<string> => new Set(all.flatMap((each) => [...of(each)]))
-  return { writers: union((each) => each.writers), segments: union((each) => each.segments), pinned: union((each) => each.pinned) }
+  return { writers: union((each) => each.writers), segments: union((each) => each.segments), pinned: union((each) => each.pinned), elsewhere: all.some((each) => each.elsewhere === true) }
 }
 
 /** Why nothing may be removed now, or null. */

@@ -23,6 +23,7 @@ function memoryStore() {
   let nextId = 1
   const store: SweepStore = {
     sweeping: (work) => work(() => false),
+    scrubbing: (work) => work(() => false),
     released: async (olderThanMs, limit, afterId = 0) => released.filter(({ id, at }) => id > afterId && at <= Date.now() - olderThanMs).slice(0, limit),
     async forgetReleased(ids) {
       for (const id of ids) released.splice(released.findIndex((entry) => entry.id === id), 1)

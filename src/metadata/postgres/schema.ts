@@ -174,6 +174,18 @@ export const blobRelocations = pgTable('blob_relocations', {
   place: jsonb().notNull(),
 })
 
+/** Servers that share one data folder. The sweeper asks all of them what they hold before it removes anything. */
+export const replicas = pgTable('replicas', {
+  /** Name of its first process. */
+  token: text().primaryKey(),
+  seenAt: bigint('seen_at', { mode: 'number' }).notNull(),
+  /** When it ended in order; null while it runs, and for ever when it was killed. */
+  leftAt: bigint('left_at', { mode: 'number' }),
+  /** The last question that it answered, and its answer. */
+  answered: text(),
+  holdings: jsonb(),
+})
+
 export const drives = pgTable('drives', {
   id: integer().primaryKey().generatedAlwaysAsIdentity(),
   uuid: text().notNull().unique(),

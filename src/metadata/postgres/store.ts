@@ -34,8 +34,8 @@ export interface PostgresStoreOptions {
 
 const waitMsDefault = 5000
 const listingLines = 2
-/** Rare work in transactions of its own. */
-const poolMax = 3
+/** Rare work in transactions of its own, and the sessions that hold the locks of the sweeper and the scrubber. */
+const poolMax = 4
 
 /**
  * Migrates the database and opens the metadata room on it. Rejects with a plain Error that an operator can act on. The connections

@@ -11,28 +11,33 @@ type Place = Extent['place']
 const sweepLock = 7_237_113_003
 /** Any constant: one process at a time sweeps, for as long as its session holds this. */
 const sweeperLock = 7_237_113_004
+/** Any constant: the same for the scrub of running servers that share a data folder. */
+const scrubberLock = 7_237_113_005
 /** How long a completed upload remembers its answer for a repeated call. */
 const completedUploadMs = 7 * 24 * 3600 * 1000
 
 export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepStore {
+  async function alone<Result>(lock: number, work: (lost: () => boolean) => Promise<Result>): Promise<Result | null> {
+    const client = await pool.connect().catch((error: unknown) => Promise.reject(clientError(error)))
+    let lost = false
+    const onLoss = (): void => {
+      lost = true
+    }
+    client.on('error', onLoss)
+    client.on('end', onLoss)
+    try {
+      const { rows: [row] } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [lock])
+      return row?.taken === true ? await work(() => lost) : null
+    } finally {
+      client.off('end', onLoss)
+      // The session ends, and the lock with it. Whoever listens last hears an error that the end may bring.
+      client.release(true)
+    }
+  }
+
   return {
-    sweeping: async (work) => {
-      const client = await pool.connect().catch((error: unknown) => Promise.reject(clientError(error)))
-      let lost = false
-      const onLoss = (): void => {
-        lost = true
-      }
-      client.on('error', onLoss)
-      client.on('end', onLoss)
-      try {
-        const { rows: [row] } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [sweeperLock])
-        return row?.taken === true ? await work(() => lost) : null
-      } finally {
-        client.off('end', onLoss)
-        // The session ends, and the lock with it. Whoever listens last hears an error that the end may bring.
-        client.release(true)
-      }
-    },
+    sweeping: (work) => alone(sweeperLock, work),
+    scrubbing: (work) => alone(scrubberLock, work),
 
     released: async (olderThanMs, limit, afterId = 0) => {
       for (;;) {

@@ -285,6 +285,8 @@ export interface DriveOptions {
   readonly register: (uuid: string) => Promise<number>
   /** The drives that hold blobs already, as far as the metadata knows. */
   readonly known?: () => Promise<readonly { readonly uuid: string }[]>
+  /** Other machines and containers work on it too: who is dead cannot be told from here. */
+  readonly shared?: boolean
 }
 
 /**
@@ -305,7 +307,7 @@ export async function openDrive(options: DriveOptions): Promise<Drive> {
   await mkdir(tmp, { recursive: true, mode: 0o700 })
   for (const folder of new Set([...changed, root])) syncFolder(folder)
   for (const token of await readdir(join(root, 'tmp'))) {
-    if (isDeadProcess(token)) await rm(join(root, 'tmp', token), { recursive: true, force: true })
+    if (options.shared !== true && isDeadProcess(token)) await rm(join(root, 'tmp', token), { recursive: true, force: true })
   }
   return { id: await options.register(marker.uuid), uuid: marker.uuid, createdAt: marker.createdAt, root, tmp, suspect: null }
 }

@@ -57,6 +57,8 @@ export interface Holdings {
   readonly segments: ReadonlySet<string>
   /** Blobs that their open readers have yet to open. */
   readonly pinned: ReadonlySet<string>
+  /** There are processes on other machines, or in other containers of this one: who cannot be asked counts as alive, however it looks from here. */
+  readonly elsewhere?: boolean
 }
 
 /**
@@ -65,7 +67,7 @@ export interface Holdings {
  */
 export function isSealed(segment: SegmentFile, held: Holdings, segmentBytes: number): boolean {
   if (segment.writer === null || held.segments.has(segment.name)) return false
-  return held.writers.has(segment.writer) || isDeadProcess(segment.writer) || segment.bytes >= segmentBytes
+  return held.writers.has(segment.writer) || (held.elsewhere !== true && isDeadProcess(segment.writer)) || segment.bytes >= segmentBytes
 }
 
 export async function readNotes(segment: Pick<SegmentFile, 'path'>): Promise<SegmentNotes> {
