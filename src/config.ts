@@ -69,7 +69,7 @@ export function helpText(): string {
 export interface ShownField {
   readonly name: string
   readonly variable: string
-  readonly value: string | number | null
+  readonly value: string | number | boolean | null
   readonly default: string | null
   readonly reason: string
 }

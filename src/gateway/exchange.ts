@@ -74,7 +74,7 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
     request = new IncomingRequest(incoming, outgoing, requestId, options)
     if (options.tracer) request.span = options.tracer.start(incoming.headers['traceparent'] as string | undefined)
     reply = await options.handle(request)
-    if (outgoing.destroyed) release(reply)
+    if (outgoing.destroyed) release(reply, (error) => s3ErrorOf(error, options.log, requestId, incoming))
     else {
       const sent = request.span?.begin('answer')
       await writeReply(outgoing, reply, contextOf(options, state, incoming, request, requestId))
@@ -82,7 +82,7 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
     }
   } catch (error) {
     failure = error
-    if (reply !== undefined) release(reply)
+    if (reply !== undefined) release(reply, () => undefined)
     const context = contextOf(options, state, incoming, request, requestId)
     const refused = context.toS3Error(error)
     if (!outgoing.headersSent && !outgoing.destroyed) writeError(outgoing, refused, context)
@@ -126,9 +126,11 @@ function bodyBytes(reply: Reply | undefined): number {
   return 'kind' in body ? (body.kind === 'stream' ? body.length : 0) : body.length
 }
 
-/** A reply that nobody gets: its reader still holds a descriptor. */
-function release({ body }: Reply): void {
-  if (typeof body === 'object' && 'kind' in body && body.kind === 'stream') body.reader.close()
+/** A reply that nobody gets: its reader still holds a descriptor, and what it waits for may fail with nobody to tell. */
+function release({ body }: Reply, failed: (error: unknown) => void): void {
+  if (typeof body !== 'object' || !('kind' in body)) return
+  if (body.kind === 'stream') body.reader.close()
+  else body.result.catch(failed)
 }
 
 function contextOf(

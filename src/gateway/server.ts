@@ -49,6 +49,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   server.maxConnections = connectionsMax
   // Object keys are not routes: a request that asks to continue goes the same way, and the operation says when.
   if (options.s3) server.on('checkContinue', options.listener)
+  // Of another expectation Node itself would say 417, to anybody and without S3's document; HTTP lets it be ignored.
+  if (options.s3) server.on('checkExpectation', options.listener)
   if (options.s3) server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.answering?.(socket) ?? null))
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(addressError(error, options)))

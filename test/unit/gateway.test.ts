@@ -256,6 +256,32 @@ describe('a request', () => {
     await aborted.promise
   })
 
+  test.each(['InternalError of nobody', 'NoSuchUpload'])('whose client is gone before its long answer begins, which then fails (%s), harms nobody', async (what) => {
+    const unhandled: unknown[] = []
+    const note = (error: unknown): void => void unhandled.push(error)
+    process.on('unhandledRejection', note)
+    const answered = Promise.withResolvers<void>()
+    const { port, logged } = await gateway(async (request) => {
+      const gone = new Promise((resolve) => request.signal.addEventListener('abort', resolve))
+      client.destroy()
+      await gone
+      setTimeout(answered.resolve, 20)
+      return { status: 200, body: { kind: 'keep-alive', result: new Promise((_resolve, reject) => setTimeout(() => reject(what === 'NoSuchUpload' ? new S3Error(what) : new Error(what)), 5)) } }
+    })
+    const client = net.connect(port, '127.0.0.1', () => client.write('POST /b/k?uploadId=x HTTP/1.1\r\nHost: h\r\n\r\n'))
+    await answered.promise
+    process.off('unhandledRejection', note)
+    expect(unhandled).toEqual([])
+    // The client does not learn of it, so the log has to say what nobody foresaw.
+    expect(logged.some((text) => text.includes(what))).toBe(what !== 'NoSuchUpload')
+  })
+
+  test('with an expectation that nobody knows is a request like any other', async () => {
+    const { port, seen } = await gateway(() => ({ status: 200, body: 'fine' }))
+    for (const expectation of ['something', '200-ok', '']) expect(parse(await raw(port, get('/b/k', `Expect: ${expectation}\r\n`)))).toMatchObject({ status: 200, body: 'fine' })
+    expect(seen).toHaveLength(3)
+  })
+
   test('with an absolute target is the same request', async () => {
     const { port, seen } = await gateway(() => ({ status: 200 }))
     await raw(port, get('http://h/b/k?acl'))
