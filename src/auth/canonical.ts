@@ -122,13 +122,13 @@ function canonicalHeaderValue(value: string): string {
 
 /**
  * Header fields by lower-case name with their signed values; several fields of one name are joined with a comma. Values are text
- * (UTF-8 was decoded), as clients sign it.
+ * (UTF-8 was decoded), as clients sign it. `exact` for signature version 2, which folds no spaces.
  */
-export function canonicalHeaders(entries: Iterable<readonly [name: string, value: string]>): Map<string, string> {
+export function canonicalHeaders(entries: Iterable<readonly [name: string, value: string]>, exact = false): Map<string, string> {
   const headers = new Map<string, string>()
   for (const [name, value] of entries) {
     const before = headers.get(name)
-    const canonical = canonicalHeaderValue(value)
+    const canonical = exact ? value.trim() : canonicalHeaderValue(value)
     headers.set(name, before === undefined ? canonical : `${before},${canonical}`)
   }
   return headers

@@ -126,7 +126,7 @@ function canonicalResources(request: S3Request): string[] {
 
 /** The string to sign. A bucket without a key may be signed with or without the slash behind it. */
 function stringsToSign(request: S3Request, parsed: ParsedV2): string[] {
-  const headers = canonicalHeaders(request.headers.entries)
+  const headers = canonicalHeaders(request.headers.entries, true)
   const head = `${request.method}\n${headers.get('content-md5') ?? ''}\n${headers.get('content-type') ?? ''}\n${parsed.dateLine}\n`
     + customHeaders(headers, request)
   const resources = canonicalResources(request)

@@ -97,6 +97,14 @@ describe('everything that is obeyed is signed', () => {
   })
 })
 
+test('spaces inside a value are signed as they are: only version 4 folds them', async () => {
+  const date = new Date(vectors.signedAt).toUTCString()
+  const signed = (value: string): string => createHmac('sha1', accessKey().secretAccessKey).update(`PUT\n\n${value}\n${date}\nx-amz-meta-a:${value}\n/bucket/key`).digest('base64')
+  const request = (sent: string, value: string) => s3Request('PUT', '/bucket/key', [['Date', date], ['Content-Type', sent], ['x-amz-meta-a', sent], ['Authorization', `AWS ${exampleKeyId}:${signed(value)}`]], targetOf('bucket', '/bucket/key', false))
+  await expect(auth.authenticate(request('one  two   three', 'one  two   three'))).resolves.toMatchObject({ signatureVersion: 2 })
+  await expect(auth.authenticate(request('one  two   three', 'one two three'))).rejects.toEqual(code('SignatureDoesNotMatch'))
+})
+
 describe('time', () => {
   test('a header is good for 15 minutes', async () => {
     await expect(authAt(vectors.signedAt + 14 * 60_000).authenticate(requestOf(header))).resolves.toBeDefined()
