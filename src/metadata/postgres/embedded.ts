@@ -92,7 +92,7 @@ async function makeCluster(program: EmbeddedProgram, cluster: string): Promise<v
 async function execute(program: EmbeddedProgram, path: string, args: readonly string[]): Promise<void> {
   const [command, ...rest] = [...program.wrapper, path, ...args]
   try {
-    await promisify(execFile)(command as string, rest, { env: { ...process.env, ...program.env, LC_ALL: 'C' } })
+    await promisify(execFile)(command as string, rest, { env: environment(program) })
   } catch (error) {
     throw new Error(`${path} failed: ${(error as { stderr?: string }).stderr ?? String(error)}`, { cause: error })
   }
@@ -101,6 +101,12 @@ async function execute(program: EmbeddedProgram, path: string, args: readonly st
 async function diskBytes(folder: string): Promise<number> {
   const { blocks, bsize } = await statfs(folder)
   return blocks * bsize
+}
+
+/** What PostgreSQL and its tools see of the environment: the secrets of the server are no use to them, and whoever may read files through SQL could read them there. */
+function environment(program: EmbeddedProgram): NodeJS.ProcessEnv {
+  const { HOLDFAST_ROOT_SECRET_KEY: _secret, HOLDFAST_MASTER_KEY: _master, HOLDFAST_DATABASE_URL: _url, ...others } = process.env
+  return { ...others, ...program.env, LC_ALL: 'C' }
 }
 
 interface SocketFolder {
@@ -178,7 +184,7 @@ async function spawnServer(program: EmbeddedProgram, cluster: string, socketPath
     const child = spawn(command as string, rest, {
       detached: true,
       stdio: ['ignore', output.fd, output.fd],
-      env: { ...keptMemory, ...process.env, ...program.env, LC_ALL: 'C' },
+      env: { ...keptMemory, ...environment(program) },
     })
     child.unref()
     await new Promise<void>((started, failed) => {
