@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, ftruncateSync, openSync, unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { S3Error } from '../domain/errors.ts'
+import { failpoint } from '../domain/failpoint.ts'
 import { batchBodiesMax, batchBytesMax, segmentBytesMax, segmentLanes } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
 import {
@@ -191,7 +192,9 @@ function openSegment(drive: Drive, segmentBytes: number, log: Log): Segment {
   assertWritable(drive)
   const name = `${Date.now().toString(16).padStart(12, '0')}${randomBytes(5).toString('hex')}`
   const path = join(drive.root, segmentPath(name))
-  return { drive, name, fd: openSync(path, 'wx+', 0o600), at: 0, reserve: createReserve({ drive, path, bytesMax: segmentBytes, log }) }
+  const fd = openSync(path, 'wx+', 0o600)
+  failpoint?.('segment created')
+  return { drive, name, fd, at: 0, reserve: createReserve({ drive, path, bytesMax: segmentBytes, log }) }
 }
 
 /** Copies the bodies and keys of a group to the lane's buffer, each where its record will be; `end` is where the last one ends at most. */

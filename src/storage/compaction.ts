@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import { failpoint } from '../domain/failpoint.ts'
 import type { Placement } from '../domain/model.ts'
 import type { Drive } from './backend.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
@@ -85,12 +86,16 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   try {
     for (let from = 0; from < toMove.length; from += movedAtOnce) {
       const group = toMove.slice(from, from + movedAtOnce)
-      await pass.store.relocate(await Promise.all(group.map(async (record) => ({ blob: record.blob, place: await moveRecord(pass, fd, record) }))))
+      const moved = await Promise.all(group.map(async (record) => ({ blob: record.blob, place: await moveRecord(pass, fd, record) })))
+      failpoint?.('records copied')
+      await pass.store.relocate(moved)
+      failpoint?.('records relocated')
     }
   } finally {
     closeRead(fd)
   }
   await writeNotes(drive, segment, { ...notes, movedAt: Date.now() })
+  failpoint?.('move noted')
   pass.count.recordsMoved += toMove.length
   return 'moved'
 }

@@ -1,5 +1,6 @@
 import { dirname, join } from 'node:path'
 import type { OpenBlobs } from '../blobs/blobs.ts'
+import { failpoint } from '../domain/failpoint.ts'
 import { orphanAgeMs, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
 import type { SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
@@ -217,10 +218,12 @@ async function sweepReleased(pass: Pass, drives: readonly Drive[]): Promise<void
       after = await gatherReleased(pass, byId, pass.graceMs + Date.now() - startedAt, after, gathered)
     }
     await noteDead(pass, byId, gathered.dead)
+    failpoint?.('dead noted', gathered.done.length > 0 ? 'some' : '')
     const forgotten = gathered.done.filter(({ names }) => !names.some((name) => pass.unnoted.has(name)))
     for (const { names } of forgotten) pass.count[names.length === 0 ? 'releasedFiles' : 'releasedRecords'] += 1
     for (let from = 0; from < forgotten.length; from += releasedPage) {
       await pass.store.forgetReleased(forgotten.slice(from, from + releasedPage).map(({ id }) => id))
+      failpoint?.('dead forgotten')
     }
   }
 }
@@ -241,6 +244,7 @@ async function gatherReleased(pass: Pass, byId: ReadonlyMap<number, Drive>, olde
       dead.set(name, blobs)
     }
     for (const drive of place.drives) if (place.kind === 'file') await removeBlobFile(byId.get(drive) as Drive, blob)
+    failpoint?.('dead removed', place.kind)
     done.push({ id, names })
   }
   return page.at(-1)?.id ?? null

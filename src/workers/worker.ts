@@ -1,6 +1,7 @@
 import { fdatasyncSync } from 'node:fs'
 import type { MessagePort } from 'node:worker_threads'
 import { createHasher } from '../checksums/algorithms.ts'
+import { failpoint } from '../domain/failpoint.ts'
 import type { ChecksumAlgorithm } from '../domain/model.ts'
 import { ioFailure, recordBytes, recordHeaderBytes, sealRecord, syncFolder, SyncError, writeFully } from '../storage/backend.ts'
 import type { IoFailure } from '../storage/backend.ts'
@@ -75,9 +76,12 @@ export function batch(task: BatchTask): BatchOutcome {
   let began = 0
   try {
     writeFully(task.fd, buffer.subarray(0, end), task.at)
+    failpoint?.('group appended')
     began = performance.now()
     if (task.synced) sync(task.fd)
+    failpoint?.('group synced')
     if (task.synced && task.newIn !== null) syncFolder(task.newIn)
+    failpoint?.('group durable')
   } catch (error) {
     return { written: 0, failure: ioFailure(error), syncSeconds: 0, ...answers }
   }

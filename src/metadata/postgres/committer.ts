@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
+import { failpoint } from '../../domain/failpoint.ts'
 import { countOne, type Meters } from '../../telemetry/metrics.ts'
 import type { AnnouncedPut, Command, PreparedPut, PutCommand, PutPartCommand, PutResult } from '../store.ts'
 import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Statement } from './connect.ts'
@@ -238,12 +239,15 @@ async function runTransaction(client: pg.Client, jobs: readonly Job[], transacti
   transaction.outcomes = jobs.map(({ command }) => (command === null ? cancelled : planned(state, command)))
   const writes = groupWrites(state, shard)
   transaction.id = id as string
+  failpoint?.('before COMMIT', kindsOf(jobs))
   const wrote = performance.now()
   const ended = await roundTrip(client, [...writes, commit])
   meters.queries.of('transaction_write').observe((performance.now() - wrote) / 1000)
   if (ended.at(-1)?.tag !== 'COMMIT') throw new Error('the transaction was rolled back')
+  failpoint?.('after COMMIT', kindsOf(jobs))
 }
 
+const kindsOf = (jobs: readonly Job[]): string => jobs.map(({ command }) => `${command?.kind};`).join('')
 const cancelled: Outcome = { ok: true, value: null }
 
 const begin: Statement = { name: 'begin', text: 'BEGIN', values: [] }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { failpoint } from '../../domain/failpoint.ts'
 import type { MultipartUpload } from '../../domain/model.ts'
 import type { ListPage, MultipartStore } from '../store.ts'
 import { clientError, send, type Line } from './connect.ts'
@@ -27,6 +28,7 @@ export function openMultipart(line: Line, nextLine: () => Line, now: () => numbe
             SELECT $1, id, $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb, $10, $11, 'open' FROM buckets WHERE id = $2 FOR KEY SHARE RETURNING upload_id`,
           values,
         })
+        failpoint?.('upload created')
         if (rows.length === 0) return null
       } catch (error) {
         throw clientError(error)

@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import { dirname, join, resolve, relative, sep } from 'node:path'
 import { promisify } from 'node:util'
 import { S3Error } from '../../domain/errors.ts'
+import { failpoint } from '../../domain/failpoint.ts'
 import { diskReserveBytes, diskRoomMs } from '../../domain/limits.ts'
 import type { Log } from '../backend.ts'
 
@@ -205,17 +206,21 @@ export async function durably(place: DurablePlace, write: (fd: number, temporary
       await unlink(temporary)
       return false
     }
+    failpoint?.('file written', place.path)
     if (synced) await inTurn(() => syncData(handle.fd).catch((error: unknown) => Promise.reject(new SyncError(error))))
+    failpoint?.('file synced', place.path)
     const folder = dirname(final)
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await (place.exclusive === true ? link(temporary, final) : rename(temporary, final))
     placed = true
+    failpoint?.('file named', place.path)
     if (place.exclusive === true) await unlink(temporary)
     if (synced) await inTurn(async () => {
       const doubtful = doubtfulFolders(place.root, folder)
       for (const path of [folder, ...doubtful.map((each) => dirname(each))]) await syncFolderLater(path)
       for (const path of doubtful) durableFolders.add(path)
     })
+    failpoint?.('file durable', place.path)
     return true
   } catch (error) {
     await Promise.allSettled([unlink(temporary), ...(placed ? [unlink(final)] : [])])

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { open, readFile, readdir, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { failpoint } from '../../domain/failpoint.ts'
 import { codeOf, durably, isDeadProcess, processToken, syncFolder } from './drive.ts'
 import type { Drive } from './drive.ts'
 import { blobPath, bodyLength, decodeFooter, tailBytes } from './file.ts'
@@ -90,6 +91,7 @@ export async function writeNotes(drive: Drive, segment: SegmentFile, notes: Segm
 
 export async function removeSegment(segment: SegmentFile): Promise<void> {
   await removeFile(segment.path)
+  failpoint?.('segment removed')
   await removeFile(segment.path + notesSuffix)
   syncFolder(dirname(segment.path))
 }
