@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { failpoint } from '../domain/failpoint.ts'
+import { keyBytesMax } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
 import type { Drive } from './backend.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
@@ -64,9 +65,19 @@ async function liveBlobs(pass: Pass, records: readonly ScannedRecord[]): Promise
  */
 export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
   const unnoted = pass.unnoted.get(`${drive.id}/${segment.name}`) ?? {}
-  const deadBytes = Object.values({ ...notes.dead, ...unnoted }).reduce((sum, length) => sum + recordBytes(length, 0), 0)
-  if (notes.movedAt === null && (deadBytes === 0 || deadBytes < trimSegment(segment.path) * deadShareMin)) return 'kept'
+  const dead = Object.values({ ...notes.dead, ...unnoted })
+  const bytes = dead.length === 0 ? segment.bytes : trimSegment(segment.path)
+  // Notes know no keys, which may be most of a record: a segment that could be dead by the longest of them is looked at, once.
+  const isDead = (keyBytes: number): boolean => dead.reduce((sum, length) => sum + recordBytes(length, keyBytes), 0) >= bytes * deadShareMin
+  if (notes.movedAt === null && !isDead(notes.keyBytes ?? keyBytesMax)) return 'kept'
   const records = await recordsOf(segment)
+  if (notes.movedAt === null && notes.keyBytes === null) {
+    const keyBytes = Math.ceil(records.reduce((sum, record) => sum + record.keyBytes, 0) / Math.max(1, records.length))
+    if (!isDead(keyBytes)) {
+      await writeNotes(drive, segment, { ...notes, keyBytes })
+      return 'kept'
+    }
+  }
   const live = await liveBlobs(pass, records)
   const { pinned } = await pass.held()
   // A record that is neither noted as dead nor named by a row may belong to an upload that is being committed.
