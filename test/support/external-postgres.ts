@@ -11,6 +11,7 @@ import { familyOf, signalAll } from './processes.ts'
 export interface ExternalPostgres {
   /** For HOLDFAST_DATABASE_URL. */
   readonly url: string
+  readonly port: number
   start(): Promise<void>
   stop(mode: 'fast' | 'immediate'): Promise<void>
   /** To its first process and all its children. */
@@ -43,6 +44,7 @@ export async function startExternalPostgres(): Promise<ExternalPostgres> {
   await start()
   return {
     url: `postgres://holdfast:${password}@127.0.0.1:${port}/postgres`,
+    port,
     start,
     stop,
     async signal(signal) {

@@ -3,10 +3,12 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** A Unix socket in front of a PostgreSQL, which can lose connections at the worst moment. */
+/** A socket in front of a PostgreSQL, which can lose connections at the worst moment. */
 export interface PostgresProxy {
   /** Folder of its socket: the `host` of a connection. */
   readonly host: string
+  /** Its TCP port on the loopback address, when it stands before one; else 0. */
+  readonly port: number
   /**
    * From now on, each time a COMMIT comes by: `before` cuts the connection without passing it on, `after` passes it on and
    * cuts before the answer. `count` times, then no more.
@@ -24,7 +26,8 @@ const commitMessage = Buffer.from('\0commit\0')
 
 const committedTag = Buffer.from('COMMIT\0')
 
-export async function startProxy(target: string): Promise<PostgresProxy> {
+/** `target`: the folder of a PostgreSQL's Unix socket, or its TCP port on the loopback address. */
+export async function startProxy(target: string | number): Promise<PostgresProxy> {
   const host = await mkdtemp(join(tmpdir(), 'holdfast-proxy-'))
   const sockets = new Set<Socket>()
   let mode: { when: 'before' | 'after'; left: number } = { when: 'before', left: 0 }
@@ -33,7 +36,7 @@ export async function startProxy(target: string): Promise<PostgresProxy> {
 
   const server = createServer((client) => {
     if (isAway) return void client.destroy()
-    const upstream = connect(join(target, '.s.PGSQL.5432'))
+    const upstream = typeof target === 'number' ? connect(target, '127.0.0.1') : connect(join(target, '.s.PGSQL.5432'))
     let deaf = false
     const end = () => {
       client.destroy()
@@ -64,9 +67,11 @@ export async function startProxy(target: string): Promise<PostgresProxy> {
       if (chunk.indexOf(committedTag) >= 0) end()
     })
   })
-  await new Promise<void>((listening) => server.listen(join(host, '.s.PGSQL.5432'), listening))
+  await new Promise<void>((listening) => server.listen(typeof target === 'number' ? { port: 0, host: '127.0.0.1' } : { path: join(host, '.s.PGSQL.5432') }, listening))
+  const address = server.address()
   return {
     host,
+    port: typeof address === 'object' && address !== null ? address.port : 0,
     cutAtCommit: (when, left) => { mode = { when, left } },
     cuts: () => cut,
     away: (gone) => {

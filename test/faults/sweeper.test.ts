@@ -1,0 +1,12 @@
+import { expect, test } from 'vitest'
+import { rows, run } from './promises/sweeper.ts'
+
+const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Date.now() % 2 ** 31)
+
+test(`${rows.map(({ promise }) => promise).join('. ')} (seed ${seed})`, async () => {
+  const found = await run({ seed, seconds: 8, say: (text) => console.log(`sweeper: ${text}`) })
+  for (const { row } of rows) {
+    expect(found[row]?.violations, row).toEqual([])
+    expect(found[row]?.cases, row).toBeGreaterThan(0)
+  }
+})
