@@ -1,5 +1,5 @@
 import type { Blobs } from '../blobs/blobs.ts'
-import type { MetadataStore } from '../metadata/store.ts'
+import type { MetadataStore, PreparedPut } from '../metadata/store.ts'
 import type { Span } from '../telemetry/traces.ts'
 
 /** The rooms below as a traced request sees them: each call is a step of its span. Others get the rooms themselves. */
@@ -14,7 +14,7 @@ export function tracedMetadata(store: MetadataStore, span: Span): MetadataStore 
         const result = Reflect.apply(member, target, input) as unknown
         if (!(result instanceof Promise)) {
           ended()
-          return result
+          return name === 'prepare' ? tracedPut(result as PreparedPut | null, span) : result
         }
         return result.then((value: unknown) => {
           ended()
@@ -23,6 +23,20 @@ export function tracedMetadata(store: MetadataStore, span: Span): MetadataStore 
       }
     },
   })
+}
+
+/** Its commit begins when its bytes are there. */
+function tracedPut(prepared: PreparedPut | null, span: Span): PreparedPut | null {
+  if (prepared === null) return null
+  return {
+    ...prepared,
+    async commit(command) {
+      const ended = span.begin('commit')
+      const result = await prepared.commit(command)
+      ended()
+      return result
+    },
+  }
 }
 
 export function tracedBlobs(blobs: Blobs, span: Span): Blobs {

@@ -137,10 +137,12 @@ async function damageSomething(drive: string, stored: readonly Stored[], random:
   const before = await readFile(path)
   const write = (bytes: Buffer): Promise<void> => writeFile(path, bytes)
   const undo = (): Promise<void> => write(before)
-  const at = pick(before.length)
+  // Zeros that are laid out ahead of a segment's records hold nothing that could rot.
+  const used = before.findLastIndex((byte) => byte !== 0) + 1
+  const at = pick(used)
   const kind = pick(6)
   if (kind <= 1) {
-    const flips = kind === 0 ? [at] : Array.from({ length: 1 + pick(20) }, () => pick(before.length))
+    const flips = kind === 0 ? [at] : Array.from({ length: 1 + pick(20) }, () => pick(used))
     const after = Buffer.from(before)
     for (const each of flips) after[each] = (after[each] ?? 0) ^ (1 << pick(8))
     if (after.equals(before)) after[at] = (after[at] ?? 0) ^ 1
@@ -148,7 +150,7 @@ async function damageSomething(drive: string, stored: readonly Stored[], random:
     return { what: `${flips.length} flipped bits in ${file} at ${flips.join()}`, undo }
   }
   if (kind === 2) {
-    const length = Math.min(512 * (1 + pick(16)), before.length - at)
+    const length = Math.min(512 * (1 + pick(16)), used - at)
     const after = Buffer.from(before)
     after.fill(pick(2) === 0 ? 0 : 0xff, at, at + length)
     if (after.equals(before)) after[at] = (after[at] ?? 0) ^ 1
