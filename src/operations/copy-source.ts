@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { evaluateCopySource } from '../domain/conditions.ts'
 import { S3Error } from '../domain/errors.ts'
 import type { Bucket, ObjectVersion } from '../domain/model.ts'
@@ -68,6 +69,9 @@ export async function openCopySource(source: CopySource, context: BucketContext)
   return { bucket, version }
 }
 
+/** About two seconds, all in all. */
+const copyTriesMax = 30
+
 /**
  * Runs a copy whose commit may find that the source went away between the read and the lock: the source is then read again, so
  * that the answer is the one of a copy that came a moment later.
@@ -77,9 +81,11 @@ export async function withSource<Result>(
   context: BucketContext,
   attempt: (opened: { bucket: Bucket; version: ObjectVersion }) => Promise<Result | 'source-gone'>,
 ): Promise<Result> {
-  for (let tries = 0; tries < 5; tries++) {
+  for (let tries = 1; tries <= copyTriesMax; tries++) {
     const result = await attempt(await openCopySource(source, context))
     if (result !== 'source-gone') return result
+    // At random, so that copies of one source that is written all the time do not come back in one group.
+    if (tries > 2) await sleep(Math.random() * 4 * tries)
   }
   throw new S3Error('ConditionalRequestConflict', 'The copy source kept changing while it was copied. Try again.')
 }

@@ -71,6 +71,11 @@ async function kill(place: Place, victim: Victim, random: Random): Promise<strin
   if (!single || place.deaths % 4 === 0) await server.restart()
   const broken = await brokenPromises(world)
   world.wrong.length = 0
+  // Processes that lost their supervisor may have been at work until after the start, which leaves theirs to the next one.
+  if (victim === 'the supervisor of two') {
+    await server.stop()
+    await server.restart()
+  }
   const left = await lastingTemporaryFiles(server.dataDir)
   if (left.length > 0) broken.push(`files of a dead process are left: ${left.join(', ')}`)
   if (server.output().includes('nobody foresaw')) broken.push(`an error that nobody foresaw:\n${server.output().slice(-3000)}`)
