@@ -52,6 +52,7 @@ export function helpText(): string {
     '       npm run holdfast [-- serve]          the same server',
     '       npm run holdfast -- scrub [--help]   compares what the database says with the bytes that are there',
     '       npm run holdfast -- fsck [--help]    accounts for each byte of the drives, and repairs',
+    '       npm run holdfast -- check-endpoint [--help]   writes, reads, lists and deletes an object at a URL',
     '       npm run holdfast -- help             status, configuration, accounts, keys, buckets, top of a running server',
     '',
     'Configuration comes from the environment, or from a YAML file with the names in brackets:',

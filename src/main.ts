@@ -212,10 +212,17 @@ async function check(command: 'scrub' | 'fsck', argv: readonly string[]): Promis
   })
 }
 
+/** A round of S3 at an endpoint, this server's or another's. */
+async function checkEndpoint(argv: readonly string[]): Promise<number> {
+  const { runCheckEndpoint } = await import('./check-endpoint.ts')
+  return runCheckEndpoint(argv, { config: () => loadConfig(process.env), write: (text) => void writeSync(1, text), warn: (text) => void writeSync(2, text) })
+}
+
 /** The process: configuration, signals, and one way out. */
 async function main(args: readonly string[]): Promise<void> {
   const [command, ...rest] = args
   if (command === 'scrub' || command === 'fsck') return void process.exit(await check(command, rest))
+  if (command === 'check-endpoint') return void process.exit(await checkEndpoint(rest))
   if (isCliCommand(command)) return void process.exit(await askServer(args))
   const argv = command === 'serve' ? rest : args
   if (argv.includes('--help')) return void process.stdout.write(helpText())
