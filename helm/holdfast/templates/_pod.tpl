@@ -58,12 +58,6 @@ spec:
         periodSeconds: 3
         timeoutSeconds: 3
         failureThreshold: 2
-      {{- if .Values.preStopSleepSeconds }}
-      lifecycle:
-        preStop:
-          sleep:
-            seconds: {{ .Values.preStopSleepSeconds }}
-      {{- end }}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
       volumeMounts:
@@ -119,7 +113,7 @@ httpGet:
 {{- define "holdfast.graceSeconds" -}}
 {{- $config := .Values.config }}
 {{- $drain := ternary $config.drainSeconds 30 (hasKey $config "drainSeconds") }}
-{{- .Values.terminationGracePeriodSeconds | default (add .Values.preStopSleepSeconds ($config.drainDelaySeconds | default 0) $drain 30) }}
+{{- .Values.terminationGracePeriodSeconds | default (add .Values.drainDelaySeconds $drain 30) }}
 {{- end }}
 
 {{- define "holdfast.configFile" -}}
@@ -162,6 +156,12 @@ httpGet:
 - name: HOLDFAST_TLS_CLIENT_CA_FILE
   value: /etc/holdfast/client-ca/ca.crt
 {{- end }}
+{{- end }}
+- name: HOLDFAST_DRAIN_DELAY_SECONDS
+  value: {{ .Values.drainDelaySeconds | quote }}
+{{- if eq .Values.mode "replicas" }}
+- name: HOLDFAST_DATA_SHARED
+  value: "on"
 {{- end }}
 {{- if .Values.limits }}
 - name: HOLDFAST_LIMITS_FILE
