@@ -1,6 +1,6 @@
 import type { LRUCache } from 'lru-cache'
 import { S3Error } from '../domain/errors.ts'
-import { blockBytes } from '../domain/limits.ts'
+import { blockBytes, readPieceBytes } from '../domain/limits.ts'
 import { sliceManifest } from '../domain/manifest.ts'
 import type { Extent, Placement } from '../domain/model.ts'
 import { closeRead, openBlobFile, readBlock, readRecord, readRecordAtHand, segmentPath } from '../storage/backend.ts'
@@ -80,6 +80,8 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
   let file: BlobFile | null = null
   let current: Chunk | null = null
   let ahead: Promise<Chunk> | null = null
+  /** What is left of a step that was read without a buffer of its own. */
+  let rest: Step | null = null
   /** The load that was begun last: until it has ended it may use the file, or bring one. */
   let loading: Promise<unknown> = Promise.resolve()
   let closed = false
@@ -100,6 +102,7 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
       throw error
     }
     const target = buffer ?? (await context.buffers.acquire())
+    if (target === null) return loadPiece(step, file)
     try {
       const index = Math.floor(step.from / blockBytes)
       const block = await readBlock(file, index, target, context.buffers.busy())
@@ -110,11 +113,25 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
     }
   }
 
+  /** A piece of the step in memory of its own: the whole block is read and verified for it, but a client that takes nothing holds no more than this. */
+  async function loadPiece(step: Step, from: BlobFile): Promise<Chunk> {
+    const index = Math.floor(step.from / blockBytes)
+    const to = Math.min(step.to, step.from + readPieceBytes)
+    try {
+      const bytes = await context.buffers.briefly(async (buffer) => (await readBlock(from, index, buffer, true)).slice(step.from - index * blockBytes, to - index * blockBytes))
+      rest = to < step.to ? { ...step, from: to } : null
+      return { bytes, buffer: null }
+    } catch (error) {
+      throw rotten(context, step.extent, error)
+    }
+  }
+
   /** Starts the next step; null when there is none. `buffer` null means to wait for one. */
   function begin(buffer: Uint8Array | null): Promise<Chunk> | null {
-    const step = steps.next()
-    if (!step.done) {
-      const chunk = load(step.value, buffer)
+    const step = rest ?? (steps.next().value as Step | undefined)
+    rest = null
+    if (step !== undefined) {
+      const chunk = load(step, buffer)
       loading = chunk.catch(() => undefined)
       return chunk
     }

@@ -57,6 +57,10 @@ export const slabsPerUploadMax = 3
 export const uploadsMax = 4096
 /** Buffers of `blockBytes` for all readers of large bodies together; further readers wait their turn. */
 export const readBuffersMax = 128
+/** Nobody waits longer for one: clients that take hardly anything would keep it from all others. Hundreds of quick readers have their turn within a tenth of that. */
+export const readBufferWaitMs = 1_000
+/** Without a buffer a block is read for so much of it, which is all that a client that takes nothing then holds. */
+export const readPieceBytes = 128 * 1024
 /** Descriptors of segments kept open for reading, and block tables kept in memory (20 bytes for each block). */
 export const openSegmentsMax = 512
 export const blockTablesMax = 512

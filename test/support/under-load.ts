@@ -33,3 +33,10 @@ export async function underLoad(world: World, harm: () => Promise<void>, options
 export function serves(server: Endpoint): Promise<boolean> {
   return signedRequest({ server, path: '/' }).then(({ status }) => status === 200, () => false)
 }
+
+/** Waits until every connection to the database is back: each comes by itself, and one kind of request needs one, another kind another. */
+export async function isBack(server: Endpoint, buckets: readonly string[]): Promise<void> {
+  for (const path of ['/', ...buckets.flatMap((bucket) => [`/${bucket}?list-type=2`, `/${bucket}?versions`, `/${bucket}?uploads`, `/${bucket}/no-such-key`])]) {
+    await until(`${path} is answered`, async () => (await signedRequest({ server, path })).status < 500, 60_000, 100)
+  }
+}

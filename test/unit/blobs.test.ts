@@ -171,6 +171,31 @@ describe('bounds', () => {
     await own.close()
   })
 
+  test('readers that stand still do not keep others out, however few buffers there are', async () => {
+    const own = await openRoom({ smallBodyBytesMax: smallMax, readBuffers: 2 })
+    const bytes = patterned(3 * mib + 5)
+    const { manifest } = await own.blobs.write(bodyOf(bytes), writeOptions())
+    const still = await Promise.all(Array.from({ length: 2 }, () => own.blobs.read(manifest, 0, bytes.length)))
+    const begun = await Promise.all(still.map(async (reader) => Buffer.from(await reader.next() ?? [])))
+    for (const each of await Promise.all(Array.from({ length: 5 }, () => readAll(own.blobs, manifest)))) expect(each.equals(bytes)).toBe(true)
+    const ranges = [[5, mib + 7], [mib - 1, mib + 1], [2 * mib + 70_000, 3 * mib + 5]] as const
+    for (const [start, end] of ranges) {
+      const reader = await own.blobs.read(manifest, start, end)
+      const parts: Buffer[] = []
+      for (let part = await reader.next(); part !== null; part = await reader.next()) parts.push(Buffer.from(part))
+      reader.close()
+      expect(Buffer.concat(parts).equals(bytes.subarray(start, end))).toBe(true)
+    }
+    // Those that stood still go on where they were.
+    for (const [index, reader] of still.entries()) {
+      const parts = [begun[index] ?? Buffer.alloc(0)]
+      for (let part = await reader.next(); part !== null; part = await reader.next()) parts.push(Buffer.from(part))
+      reader.close()
+      expect(Buffer.concat(parts).equals(bytes)).toBe(true)
+    }
+    await own.close()
+  })
+
   test('readers that stop give their buffers back, and the others wait their turn', async () => {
     const own = await openRoom({ smallBodyBytesMax: smallMax, readBuffers: 2 })
     const bytes = patterned(3 * mib)

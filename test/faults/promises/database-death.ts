@@ -6,7 +6,7 @@ import { startProxy, type PostgresProxy } from '../../support/postgres-proxy.ts'
 import { signedRequest } from '../../support/raw.ts'
 import { newBucket, outcome } from '../../support/s3.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
-import { acknowledgesMore, underLoad, until } from '../../support/under-load.ts'
+import { acknowledgesMore, isBack, underLoad, until } from '../../support/under-load.ts'
 import { brokenPromises } from '../../support/verify.ts'
 import { randomOf, type Random } from '../journal/states.ts'
 import type { Finding, PromiseOptions } from './runner/promise.ts'
@@ -125,6 +125,7 @@ async function suffer(place: Place, name: string): Promise<{ wrong: string[]; ba
     await acknowledgesMore(world, 20)
     backMs = Date.now() - began
   }, { allowed: [503] })
+  await isBack(server, [world.bucket, world.versionedBucket])
   wrong.push(...(await brokenPromises(world)))
   world.wrong.length = 0
   const ready = await fetch(`${server.controlUrl}/health/ready`)

@@ -5,7 +5,7 @@ import { signalAll } from '../../support/processes.ts'
 import { newBucket } from '../../support/s3.ts'
 import { serverProcesses } from '../../support/server-processes.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
-import { acknowledgesMore, serves, underLoad, until } from '../../support/under-load.ts'
+import { acknowledgesMore, isBack, serves, underLoad, until } from '../../support/under-load.ts'
 import { brokenPromises } from '../../support/verify.ts'
 import { randomOf, type Random } from '../journal/states.ts'
 import type { Finding, PromiseOptions } from './runner/promise.ts'
@@ -69,6 +69,7 @@ async function kill(place: Place, victim: Victim, random: Random): Promise<strin
   const single = victim === 'PostgreSQL alone' || victim === 'one of two server processes'
   if (single && ++place.deaths % 4 === 0) await server.stop()
   if (!single || place.deaths % 4 === 0) await server.restart()
+  await isBack(server, [world.bucket, world.versionedBucket])
   const broken = await brokenPromises(world)
   world.wrong.length = 0
   // Processes that lost their supervisor may have been at work until after the start, which leaves theirs to the next one.
