@@ -202,3 +202,13 @@ describe('the manual', () => {
     expect(text(path.join('src', 'version.ts'))).toContain(`const programVersion = '${version}'`)
   })
 })
+
+test('the README says of each production dependency why it is there', () => {
+  const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: object; optionalDependencies: object }
+  const section = /## Dependencies\n([\s\S]*?)\n## /.exec(readFileSync('README.md', 'utf8'))?.[1] ?? ''
+  const named = [...section.matchAll(/`([^`]+)`/g)].map(([, name]) => name as string)
+  const covers = (pattern: string, name: string): boolean => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern)
+  const packages = [...Object.keys(manifest.dependencies), ...Object.keys(manifest.optionalDependencies)]
+  expect(packages.filter((name) => !named.some((pattern) => covers(pattern, name)))).toEqual([])
+  expect(named.filter((pattern) => !packages.some((name) => covers(pattern, name)))).toEqual([])
+})

@@ -9,7 +9,7 @@ import { managedPolicy, parsePolicy } from '../../src/auth/policy.ts'
 import { fields, keyPairProblem } from '../../src/config-fields.ts'
 import { ConfigError, loadConfig } from '../../src/config.ts'
 import { secretsApi } from './cluster.ts'
-import { awaited, configSchema } from './config-schema.ts'
+import { configSchema } from './config-schema.ts'
 import { danglingReferences, environmentOf, golden, manifestsOf, podsOf, restrictedProblems, type Manifest } from './manifests.ts'
 import { findHelm, findValidator, run, ToolMissing, type Ran } from './tools.ts'
 
@@ -54,7 +54,7 @@ function configurationProblems(manifests: readonly Manifest[], folder: string): 
       return []
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error
-      return error.problems.filter((problem) => !awaited.some((variable) => problem.startsWith(`${variable}: there is no such variable`))).map((problem) => `${of}: ${problem}`)
+      return error.problems.map((problem) => `${of}: ${problem}`)
     }
   }))
 }
@@ -191,7 +191,7 @@ try {
 } catch (error) {
   if (!(error instanceof ToolMissing)) throw error
   process.stdout.write(`${error.message}\n`)
-  failed += 1
+  process.exit(2)
 }
 process.stdout.write(`${passed} passed, ${failed} failed\n`)
 process.exit(failed === 0 ? 0 : 1)

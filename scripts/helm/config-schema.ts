@@ -23,14 +23,11 @@ export const setByTheChart: Readonly<Record<string, string>> = {
   HOLDFAST_TLS_CERT_FILE: 'tls',
   HOLDFAST_TLS_KEY_FILE: 'tls',
   HOLDFAST_TLS_CLIENT_CA_FILE: 'tls.clientCaSecret',
-  HOLDFAST_LIMITS_FILE: 'limits',
   HOLDFAST_DATA_SHARED: 'mode',
   HOLDFAST_DRAIN_DELAY_SECONDS: 'drainDelaySeconds',
   HOLDFAST_METRICS_TOKEN_FILE: 'metrics',
 }
 
-/** Of those, the ones that the chart can set and the program does not know yet: a pod with one of them does not start. */
-export const awaited: readonly string[] = ['HOLDFAST_LIMITS_FILE']
 
 /** Of processes the table's bound is this machine's; the chart's servers run on Linux. */
 const linuxBounds: Readonly<Record<string, readonly [number, number]>> = { processes: [1, 64] }

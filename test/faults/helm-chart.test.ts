@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, test } from 'vitest'
-import { awaited } from '../../scripts/helm/config-schema.ts'
 import { environmentOf, manifestsOf, podsOf, type Manifest, type Pod } from '../../scripts/helm/manifests.ts'
 import { startExternalPostgres } from '../support/external-postgres.ts'
 import { foreignVariables, startServer } from '../support/server.ts'
@@ -36,7 +35,6 @@ function prepared(name: string, pod: Pod, manifests: readonly Manifest[]): Start
   const [container] = pod.spec.containers
   if (container === undefined) throw new Error(`${pod.of} has no container`)
   const env = environmentOf(container, manifests, (variable) => generated[variable] ?? '')
-  for (const variable of awaited) delete env[variable]
   // A golden file does not show what was generated.
   for (const [variable, value] of Object.entries(generated)) if (variable in env && !/^[\x21-\x7e]+$/.test(env[variable] ?? '')) env[variable] = value
   for (const { name: volume, mountPath } of container.volumeMounts ?? []) {

@@ -9,7 +9,7 @@ test('a failed or short write, sync, rename or open never becomes a 200, a faile
   const missing = await journalMissing()
   if (missing !== null) skip(missing)
   const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Math.floor(Math.random() * 1e9))
-  const { cases, violations } = await run({ seed, seconds: patient ? 30 : 6, say: (text) => console.log(`seed ${seed}: ${text}`) })
+  const { cases, violations } = await run({ seed, seconds: patient ? 20 : 3, say: (text) => console.log(`seed ${seed}: ${text}`) })
   expect(violations).toEqual([])
   expect(cases).toBeGreaterThan(0)
 })

@@ -9,7 +9,7 @@ test('after a power cut at any place every acknowledged object is whole, and the
   const missing = await journalMissing()
   if (missing !== null) skip(missing)
   const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Math.floor(Math.random() * 1e9))
-  const { cases, violations } = await run({ seed, seconds: patient ? 30 : 6, say: (text) => console.log(`seed ${seed}: ${text}`) })
+  const { cases, violations } = await run({ seed, seconds: patient ? 20 : 3, say: (text) => console.log(`seed ${seed}: ${text}`) })
   expect(violations).toEqual([])
   expect(cases).toBeGreaterThan(patient ? 50 : 0)
 })

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { awaited, configSchema, setByTheChart, type Schema } from '../../scripts/helm/config-schema.ts'
+import { configSchema, setByTheChart, type Schema } from '../../scripts/helm/config-schema.ts'
 import { danglingReferences, manifestsOf, podsOf, restrictedProblems, type Pod } from '../../scripts/helm/manifests.ts'
 import { fields } from '../../src/config-fields.ts'
 
@@ -28,9 +28,9 @@ describe('the configuration of the chart', () => {
     expect(schema.properties['config']).toEqual(configSchema(fields))
   })
 
-  test('leaves to the chart only variables that the program has, but for those that it waits for', () => {
+  test('leaves to the chart only variables that the program has', () => {
     const known = ['HOLDFAST_CONFIG', ...fields.map((field) => field.variable)]
-    expect(Object.keys(setByTheChart).filter((variable) => !known.includes(variable))).toEqual(awaited)
+    expect(Object.keys(setByTheChart).filter((variable) => !known.includes(variable))).toEqual([])
   })
 
   test('allows what the program allows: bounds and choices', () => {
@@ -95,7 +95,7 @@ describe('the golden files', () => {
     const pods = podsOf(manifests(name))
     expect(pods.length).toBe(2)
     expect(pods.flatMap(restrictedProblems)).toEqual([])
-    const known = ['HOLDFAST_CONFIG', ...fields.map((field) => field.variable), ...awaited]
+    const known = ['HOLDFAST_CONFIG', ...fields.map((field) => field.variable)]
     const set = pods.flatMap(({ spec }) => spec.containers.flatMap(({ env = [] }) => env.map((variable) => variable.name)))
     expect(set.filter((variable) => variable.startsWith('HOLDFAST_') && !known.includes(variable))).toEqual([])
   })

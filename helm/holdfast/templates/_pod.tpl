@@ -163,10 +163,6 @@ httpGet:
 - name: HOLDFAST_DATA_SHARED
   value: "on"
 {{- end }}
-{{- if .Values.limits }}
-- name: HOLDFAST_LIMITS_FILE
-  value: /etc/holdfast/limits/limits.yaml
-{{- end }}
 {{- if .Values.metrics.enabled }}
 - name: HOLDFAST_METRICS_TOKEN_FILE
   value: /etc/holdfast/metrics/metrics-token
@@ -186,9 +182,6 @@ httpGet:
 {{- if .Values.tls.clientCaSecret }}
 - { name: client-ca, mountPath: /etc/holdfast/client-ca, readOnly: true }
 {{- end }}
-{{- end }}
-{{- if .Values.limits }}
-- { name: limits, mountPath: /etc/holdfast/limits, readOnly: true }
 {{- end }}
 {{- if .Values.metrics.enabled }}
 - { name: metrics, mountPath: /etc/holdfast/metrics, readOnly: true }
@@ -218,10 +211,6 @@ httpGet:
 - name: client-ca
   secret: { secretName: {{ .Values.tls.clientCaSecret }}, defaultMode: 0440, items: [{ key: ca.crt, path: ca.crt }] }
 {{- end }}
-{{- end }}
-{{- if .Values.limits }}
-- name: limits
-  configMap: { name: {{ include "holdfast.fullname" . }}-limits }
 {{- end }}
 {{- if .Values.metrics.enabled }}
 - name: metrics
