@@ -11,6 +11,7 @@ import { openWire } from '../hostile/wire.ts'
 export const row = 'bad input cannot hurt'
 export const promise = 'Whatever comes gets its S3 error: no 5xx, no crash, no hang, bounded memory, nothing stored by a refused request, no request hidden in another, no key that means another'
 export const method = 'good requests changed before and behind their signature, byte by byte and chunk by chunk; hidden requests; odd keys through every document'
+export const weight = 3
 
 const batchRequests = 2000
 /** A turn of the loop that takes so long is no matter of a busy machine. The goal is 100 ms, which the report shows. */

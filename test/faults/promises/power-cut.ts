@@ -6,6 +6,8 @@ import { restartsOnCrashStates } from '../journal/restarts.ts'
 export const row = 'power cut'
 export const promise = 'Every acknowledged object reads back byte for byte, nothing is half there, and the next sweep frees exactly the garbage'
 export const method = 'the disk as POSIX allows it after each system call of a recorded workload, opened with the recovery code'
+/** Ten thousand states take some minutes. */
+export const weight = 8
 
 export interface PromiseOptions {
   readonly seed: number

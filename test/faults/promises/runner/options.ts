@@ -11,7 +11,7 @@ export interface Options {
 }
 
 const secondsDefault = 15 * 60
-const quickSeconds = 4 * 60
+const quickSeconds = 3 * 60
 
 export const usage = `npm run promises -- [options]
 
