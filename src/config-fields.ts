@@ -34,6 +34,8 @@ export interface Config {
   readonly sweepGraceSeconds: number
   readonly sweepIntervalSeconds: number
   readonly scrubBytesPerSecond: number
+  /** Absolute path. */
+  readonly limitsFile: string | null
   readonly drainDelaySeconds: number
   readonly drainSeconds: number
   readonly metricsAuth: 'required' | 'none'
@@ -221,6 +223,12 @@ export const fields: readonly Field[] = [
     name: 'scrubBytesPerSecond', variable: 'HOLDFAST_SCRUB_BYTES_PER_SECOND',
     reason: 'How fast a running server reads everything that is stored, over and over, to find what is damaged; a small object counts as 16 KiB. 0: never.',
     allowed: '0 to 10737418240', unit: 'bytes per second', initial: String(scrubBytesPerSecondDefault), parse: whole(0, 10 * 1024 ** 3),
+  },
+  {
+    name: 'limitsFile', variable: 'HOLDFAST_LIMITS_FILE',
+    reason: 'YAML or JSON file of limits: requests and bytes per second by address, access key, account and bucket, requests at once. It is read again when it changes; '
+      + 'what is beyond a limit is answered 503 SlowDown.',
+    allowed: 'a path', initial: null, whenUnset: 'no limits', parse: (text) => ({ value: path.resolve(text) }),
   },
   {
     name: 'drainDelaySeconds', variable: 'HOLDFAST_DRAIN_DELAY_SECONDS',

@@ -6,7 +6,9 @@ import { createBlobs, type OpenBlobs } from './blobs/create.ts'
 import type { Config } from './config.ts'
 import { uploadSlabsMax, readBuffersMax } from './domain/limits.ts'
 import { s3App } from './gateway/app.ts'
+import { createAdmission, type Admission } from './gateway/admission.ts'
 import { createExchange } from './gateway/exchange.ts'
+import type { IncomingRequest } from './gateway/incoming.ts'
 import { objectUrls } from './gateway/object-url.ts'
 import { listen, type Listener } from './gateway/server.ts'
 import { openTls, type Tls } from './gateway/tls.ts'
@@ -69,6 +71,7 @@ export interface ServeParts {
 export interface S3Listener extends Listener {
   /** From now on every answer closes its connection: clients go elsewhere, and nobody is at work on a connection that the end cuts. */
   drain(): void
+  readonly admission: Admission
 }
 
 /** Serves S3 until it is closed; then running requests finish. */
@@ -77,13 +80,15 @@ export async function serveS3({ config, tls, store, blobs, rootKeys, port, log, 
     region: config.region, signatureV2: config.signatureV2, publicHost: config.publicUrl?.replace(/^https?:\/\//, '') ?? null,
     accessKey: withoutOldRootKeys(rootKeys, (id) => store.accessKey(id)), now: Date.now,
   })
-  const dispatch = createDispatch({ auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
+  const admission = await open(createAdmission({ file: config.limitsFile, processes: config.processes, log }), (opened) => opened.close())
+  meters.watch('holdfast_limited_requests_total', () => Object.entries(admission.refused))
+  const dispatch = createDispatch({ admit: admitting(admission), auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
   const tracer = config.otlpEndpoint === null ? null : createTracer({ endpoint: config.otlpEndpoint, share: config.tracesShare, service: config.serviceName, version: programVersion, log })
   if (tracer !== null) {
     await open(tracer, (opened) => opened.close())
     meters.watch('holdfast_spans_total', () => [...tracer.counts])
   }
-  const exchange = createExchange({ domain: config.domain, secure: tls !== null || (config.publicUrl?.startsWith('https:') ?? false), handle: dispatch.handle, log, meters, access, tracer })
+  const exchange = createExchange({ domain: config.domain, secure: tls !== null || (config.publicUrl?.startsWith('https:') ?? false), handle: dispatch.handle, log, meters, access, tracer, admission })
   meters.watch('holdfast_access_lines_dropped_total', () => access.dropped)
   const listener = await open(
     listen({ host: config.host, port, s3: true, tls, drainMs: config.drainSeconds * 1000, reusePort: config.processes > 1, listener: s3App(exchange.serve), answering: exchange.answering }),
@@ -93,5 +98,14 @@ export async function serveS3({ config, tls, store, blobs, rootKeys, port, log, 
       exchange.close()
     },
   )
-  return { ...listener, drain: exchange.drain }
+  return { ...listener, drain: exchange.drain, admission }
+}
+
+/** The gateway's limits as operations know them: by whose request it is. */
+function admitting(admission: Admission): NonNullable<Parameters<typeof createDispatch>[0]['admit']> {
+  return (request, { account, accessKeyId }, bucket) => {
+    if (!admission.active) return null
+    const incoming = request as IncomingRequest
+    return admission.begin({ address: incoming.remoteAddress, accessKey: accessKeyId, account: account.id, bucket }, incoming.bodyBytes)?.then((done) => incoming.whenAnswered(done)) ?? null
+  }
 }

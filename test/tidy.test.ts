@@ -25,7 +25,7 @@ interface Room {
 
 const pure = ['domain', 'versioning', 'checksums', 'protocol']
 const rooms: Readonly<Record<string, Room>> = {
-  gateway: { doors: ['app.ts', 'control.ts', 'server.ts', 'tls.ts', 'exchange.ts', 'object-url.ts'], uses: [...pure, 'operations', 'telemetry'], floor: 4 },
+  gateway: { doors: ['app.ts', 'control.ts', 'server.ts', 'tls.ts', 'admission.ts', 'exchange.ts', 'object-url.ts'], uses: [...pure, 'operations', 'telemetry'], floor: 4 },
   admin: { doors: '*', uses: ['domain', 'gateway', 'telemetry'], floor: 4 },
   cli: { doors: '*', uses: ['storage'], floor: 4 },
   operations: { doors: ['dispatch.ts'], uses: [...pure, 'auth', 'blobs', 'metadata'], floor: 3 },

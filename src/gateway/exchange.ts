@@ -8,6 +8,7 @@ import type { Log } from '../telemetry/log.ts'
 import type { Tracer } from '../telemetry/traces.ts'
 import { createMeters, type Meters, type RequestMeter } from '../telemetry/metrics.ts'
 import { writeError, writeReply, type AnswerContext } from './answer.ts'
+import { isLimited, type Admission } from './admission.ts'
 import type { Serve } from './app.ts'
 import { nextRequestId } from './ids.ts'
 import { IncomingRequest, resourceOf, unreadBodyBytes, type IncomingOptions } from './incoming.ts'
@@ -21,6 +22,8 @@ export interface ExchangeOptions extends IncomingOptions {
   readonly meters?: Meters
   readonly access?: AccessLog
   readonly tracer?: Tracer | null
+  /** Whether a request from an address is taken now. */
+  readonly admission?: Admission
 }
 
 export interface Exchange {
@@ -73,6 +76,7 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
   try {
     request = new IncomingRequest(incoming, outgoing, requestId, options)
     if (options.tracer) request.span = options.tracer.start(incoming.headers['traceparent'] as string | undefined)
+    if (options.admission?.active === true) options.admission.arrive(request.remoteAddress, request.bodyBytes)
     reply = await options.handle(request)
     if (outgoing.destroyed) release(reply, (error) => s3ErrorOf(error, options.log, requestId, incoming))
     else {
@@ -176,7 +180,7 @@ function linger(incoming: IncomingMessage): Promise<void> {
 function s3ErrorOf(error: unknown, log: Log, requestId: string, incoming: IncomingMessage): S3Error {
   if (error instanceof S3Error) {
     // Telling a client that something is not implemented is an answer like any other.
-    if ((error.status ?? errorStatus(error.code)) >= 500 && error.code !== 'NotImplemented') {
+    if ((error.status ?? errorStatus(error.code)) >= 500 && error.code !== 'NotImplemented' && !isLimited(error)) {
       log.warn('A request failed', { requestId, method: incoming.method, path: resourceOf(incoming), code: error.code, error })
     }
     return error

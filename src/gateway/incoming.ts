@@ -80,6 +80,20 @@ export class IncomingRequest implements S3Request {
     if (!this.#outgoing.headersSent && !this.#outgoing.destroyed) this.#outgoing.writeContinue()
   }
 
+  /** As announced; 0 when nobody said. */
+  get bodyBytes(): number {
+    return Number(this.#incoming.headers['content-length'] ?? 0)
+  }
+
+  /** Calls it once with the bytes of the answer, when the answer is out or the client has gone. */
+  whenAnswered(call: (answerBytes: number) => void): void {
+    const { socket } = this.#incoming
+    const before = socket.bytesWritten
+    const done = (): void => call(Math.max(0, socket.bytesWritten - before))
+    if (this.#outgoing.closed) done()
+    else this.#outgoing.once('close', done)
+  }
+
   /** The client waits for permission to send its body and did not get it. */
   get holdsBodyBack(): boolean {
     return !this.#continued && expectsContinue(this.#incoming)

@@ -12,6 +12,15 @@ export const tlsHandshakeMs = 20_000
 /** A certificate that was renewed is in use after this time: three calls of stat. */
 export const tlsLookMs = 1000
 
+/** New limits hold after this time. */
+export const limitsLookMs = 1000
+
+/** Addresses, keys, accounts and buckets whose rates are remembered: some 200 bytes each. Whoever is forgotten begins anew. */
+export const limitedNamesMax = 50_000
+
+/** How often the event loop and the memory are looked at where limits name them. */
+export const loadLookMs = 100
+
 /** Longer than the idle time of common clients and load balancers (60 s), so that they close first and never write into a closed connection. */
 export const keepAliveTimeoutMs = 75_000
 

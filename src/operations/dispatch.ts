@@ -26,6 +26,8 @@ export interface DispatchOptions {
   readonly blobs: Blobs
   readonly region: string
   readonly objectUrl: (request: S3Request, bucket: string, key: string) => string
+  /** Whether it is taken now: null at once, else a promise of its turn, which rejects with SlowDown. */
+  readonly admit?: (request: S3Request, principal: Principal, bucket: string) => Promise<void> | null
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
@@ -46,6 +48,8 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   received.operation = operation.name
   const names = targetNames(request)
   const { principal } = authenticated
+  const turn = options.admit?.(received, principal, names.bucket) ?? null
+  if (turn !== null) await turn
   const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))
   const allowed = span?.begin('authorise')
   if (operation.authorises !== 'itself') authorise(actionOf(operation, request), names.bucket, names.key)
