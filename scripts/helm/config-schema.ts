@@ -23,6 +23,7 @@ export const setByTheChart: Readonly<Record<string, string>> = {
   HOLDFAST_TLS_CERT_FILE: 'tls',
   HOLDFAST_TLS_KEY_FILE: 'tls',
   HOLDFAST_TLS_CLIENT_CA_FILE: 'tls.clientCaSecret',
+  HOLDFAST_LIMITS_FILE: 'limits',
   HOLDFAST_DATA_SHARED: 'mode',
   HOLDFAST_DRAIN_DELAY_SECONDS: 'drainDelaySeconds',
   HOLDFAST_METRICS_TOKEN_FILE: 'metrics',

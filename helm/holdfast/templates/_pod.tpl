@@ -163,6 +163,10 @@ httpGet:
 - name: HOLDFAST_DATA_SHARED
   value: "on"
 {{- end }}
+{{- if .Values.limits }}
+- name: HOLDFAST_LIMITS_FILE
+  value: /etc/holdfast/limits/limits.yaml
+{{- end }}
 {{- if .Values.metrics.enabled }}
 - name: HOLDFAST_METRICS_TOKEN_FILE
   value: /etc/holdfast/metrics/metrics-token
@@ -182,6 +186,9 @@ httpGet:
 {{- if .Values.tls.clientCaSecret }}
 - { name: client-ca, mountPath: /etc/holdfast/client-ca, readOnly: true }
 {{- end }}
+{{- end }}
+{{- if .Values.limits }}
+- { name: limits, mountPath: /etc/holdfast/limits, readOnly: true }
 {{- end }}
 {{- if .Values.metrics.enabled }}
 - { name: metrics, mountPath: /etc/holdfast/metrics, readOnly: true }
@@ -211,6 +218,10 @@ httpGet:
 - name: client-ca
   secret: { secretName: {{ .Values.tls.clientCaSecret }}, defaultMode: 0440, items: [{ key: ca.crt, path: ca.crt }] }
 {{- end }}
+{{- end }}
+{{- if .Values.limits }}
+- name: limits
+  configMap: { name: {{ include "holdfast.fullname" . }}-limits }
 {{- end }}
 {{- if .Values.metrics.enabled }}
 - name: metrics
