@@ -70,6 +70,8 @@ test('records whose new place the database forgot, as one from before a compacti
   const folder = join(server.dataDir, 'drive', 'segments')
   const notes = async () => (await readdir(folder)).filter((name) => name.endsWith('.notes'))
   const moved = async () => (await Promise.all((await notes()).map((name) => readFile(join(folder, name), 'utf8').catch(() => '')))).filter((text) => /"movedAt":\d/.test(text))
+  // The database learns of a move first, then the notes beside the segment.
+  await expect.poll(async () => (await moved()).length, { timeout: 30_000, interval: 100 }).toBeGreaterThan(0)
   await expect.poll(moved, { timeout: 30_000, interval: 300 }).toEqual([])
   await server.stop()
   await server.restart()
