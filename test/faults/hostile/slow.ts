@@ -5,8 +5,11 @@ import { signRequest, type Endpoint } from '../../support/raw.ts'
 
 export type Slowness = 'silent' | 'idle' | 'head' | 'body' | 'expect' | 'reader'
 export const slownesses: readonly Slowness[] = ['silent', 'idle', 'head', 'body', 'expect', 'reader']
-/** One in so many reads slowly: the system keeps megabytes for each, until it has no more for anybody. That is beyond what a server can do. */
-export const readerEvery = 20
+/**
+ * One in so many takes nothing of what it asks for: twice as many as there are buffers for reading. The system keeps megabytes for each, and
+ * beyond its own limit (net.ipv4.tcp_mem) has little for anybody: five hundred slow every large answer of a machine with 24 GB, whatever the server does.
+ */
+export const readerEvery = 40
 const kindOf = (index: number): Slowness => index % readerEvery === 0 ? 'reader' : slownesses[index % (slownesses.length - 1)] ?? 'silent'
 
 export interface SlowCrowd {
@@ -105,8 +108,8 @@ function begin(kind: Slowness, socket: net.Socket, { server, bucket, largeKey }:
     socket.write(`${head('PUT', `/${bucket}/slow-${index}`, { 'content-length': '100000', expect: '100-continue' })}\r\n`)
     return nothing
   }
-  // It asks for much and takes nothing: what its system takes for it is all that it gets.
+  // It asks for much and takes nothing: what its system takes for it is all that it gets. Who reads nothing learns by writing that nobody is there any more.
   socket.pause()
   socket.write(`${head('GET', `/${bucket}/${largeKey}`, {})}\r\n`)
-  return nothing
+  return () => void socket.write('\r\n')
 }

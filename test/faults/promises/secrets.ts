@@ -18,6 +18,8 @@ export const method = 'canaries as root secret, user secret, master key, session
 
 /** The heap, and a core or heap snapshot with it, holds secrets necessarily: the snapshot is for the root account alone, and is not searched. */
 
+/** A shorter run leaves out most of the starts that fail, and some commands and pages. */
+const shortSeconds = 10
 const main = fileURLToPath(new URL('../../../src/main.ts', import.meta.url))
 const program = (args: readonly string[], env: Readonly<Record<string, string>>) => runProgram(process.execPath, [main, ...args], { env: { ...foreignVariables(), ...env }, status: 'any' })
 
@@ -62,7 +64,7 @@ export async function run({ seed, seconds, say }: { seed: number; seconds: numbe
       const until = Date.now() + seconds * 500
       for (let batch = 0; batch === 0 || Date.now() < until; batch++) violations.push(...(await runBatch(server, wire, attacksOf(seed + batch, 400), seed + batch, 16)).violations)
       wire.close()
-      for (const [where, answer] of await controlPages(server, user)) {
+      for (const [where, answer] of await controlPages(server, user, seconds < shortSeconds)) {
         look(where, Buffer.concat([Buffer.from(JSON.stringify(answer.headers)), answer.body]))
         if (where.startsWith('unsigned') && answer.status < 400 && !/^unsigned \/health\/(?:live|ready)$/.test(where)) violations.push(`the control port answers ${answer.status} to ${where}`)
         if (where.startsWith('user') && answer.status !== 403) violations.push(`the control port answers ${answer.status} to a user’s ${where}`)
@@ -77,7 +79,8 @@ export async function run({ seed, seconds, say }: { seed: number; seconds: numbe
         for (const each of listeners) if (!each.startsWith('0100007F:') || ![server.port, server.controlPort].includes(Number(each.split(':')[1]))) violations.push(`something listens on ${each}`)
         cases += 1
       }
-      for (const args of [['scrub', '--digests', '--json'], ['fsck', '--json'], ['scrub'], ['fsck', '--nonsense'], ['--help'], ['--version'], ['scrub', '--help']]) {
+      const commands = [['scrub', '--digests', '--json'], ['fsck', '--nonsense'], ['--help'], ['fsck', '--json'], ['scrub'], ['--version'], ['scrub', '--help']]
+      for (const args of commands.slice(0, seconds < shortSeconds ? 3 : commands.length)) {
         const { stdout, stderr } = await program(args, { ...env, HOLDFAST_DATA_DIR: server.dataDir })
         look(`what holdfast ${args.join(' ')} prints`, stdout + stderr)
       }
@@ -88,7 +91,7 @@ export async function run({ seed, seconds, say }: { seed: number; seconds: numbe
       }
       await server.stop()
       look('the log', server.output())
-      for (const [where, text] of await failures(server.dataDir, folder, env, canaries)) look(where, text)
+      for (const [where, text] of await failures(server.dataDir, folder, env, canaries, seconds < shortSeconds ? 3 : 99)) look(where, text)
       violations.push(...search.found)
       say(`${cases} answers, pages, processes, files and outputs searched for ${Object.keys(canaries).length} secrets in every encoding; ${below.length} files and folders with their rights`)
       return { cases, violations: violations.map((text) => `seed ${seed}: ${text}`) }
@@ -125,7 +128,7 @@ async function answers(server: TestServer, user: { readonly accessKeyId: string;
   return told
 }
 
-async function controlPages(server: TestServer, user: { readonly accessKeyId: string; readonly secretAccessKey: string }): Promise<Told[]> {
+async function controlPages(server: TestServer, user: { readonly accessKeyId: string; readonly secretAccessKey: string }, short: boolean): Promise<Told[]> {
   const control = { ...server, url: server.controlUrl }
   const told: Told[] = []
   const pages = ['/', '/health/live', '/health/ready', '/health', '/metrics', '/debug', '/debug/runtime', '/debug/profile?seconds=1', '/debug/allocations?seconds=1', '/debug/heap?thread=nobody', '/debug/nothing', '/admin', '/console', '/..%2fdebug/runtime', '//debug/runtime', '/DEBUG/runtime']
@@ -134,13 +137,12 @@ async function controlPages(server: TestServer, user: { readonly accessKeyId: st
     if (page.startsWith('/debug')) told.push([`user ${page}`, await signedRequest({ server: control, path: page, credentials: user })])
     told.push([`signed ${page}`, await signedRequest({ server: control, path: page })])
   }
-  const { processes } = { processes: ['supervisor', 'nobody'] }
-  for (const name of processes) for (const page of ['runtime', 'profile']) told.push([`signed ${page} of ${name}`, await signedRequest({ server: control, path: `/debug/${page}?process=${name}${page === 'profile' ? '&seconds=1&format=html' : ''}` })])
+  for (const name of short ? ['nobody'] : ['supervisor', 'nobody']) for (const page of ['runtime', 'profile']) told.push([`signed ${page} of ${name}`, await signedRequest({ server: control, path: `/debug/${page}?process=${name}${page === 'profile' ? '&seconds=1&format=html' : ''}` })])
   return told
 }
 
 /** Starts that fail, each with a secret in what it was told. */
-async function failures(dataDir: string, folder: string, env: Readonly<Record<string, string>>, { password, user, root }: Canaries): Promise<(readonly [where: string, text: string])[]> {
+async function failures(dataDir: string, folder: string, env: Readonly<Record<string, string>>, { password, user, root }: Canaries, most: number): Promise<(readonly [where: string, text: string])[]> {
   const deaf = net.createServer((socket) => socket.end()).listen(0, '127.0.0.1')
   await new Promise((resolve) => deaf.once('listening', resolve))
   const { port } = deaf.address() as net.AddressInfo
@@ -159,7 +161,7 @@ async function failures(dataDir: string, folder: string, env: Readonly<Record<st
   ]
   const told: (readonly [string, string])[] = []
   try {
-    for (const [what, more] of starts) {
+    for (const [what, more] of starts.slice(0, most)) {
       const { output } = await failedStart({ HOLDFAST_DATA_DIR: dataDir, ...env, ...more }, 8000)
       told.push([`what a start says with ${what}`, output])
     }
