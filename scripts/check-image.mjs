@@ -4,12 +4,13 @@
  * system, no capability. Needs root and Debian's packages buildah and debootstrap; no container engine. The last line is
  * "N passed, N failed".
  */
-import { execFileSync, spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { pinnedNode } from './pinned.mjs'
+import { isPinned, pinnedNode, runNode } from './pinned.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
 const cache = path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache'), 'holdfast', 'image')
@@ -77,45 +78,85 @@ function mirror() {
   return found === undefined ? [] : [found]
 }
 
-async function serveAndUse(tree, data) {
-  // Read-only root, the volume, an empty /tmp and /dev/shm: what `docker run --read-only` gives; then the image's user without any capability.
-  const script = `set -e
-    mount --bind "$0" "$0"; mount --bind "$1" "$0/data"; mount -o remount,bind,ro "$0"
-    mount -t proc proc "$0/proc"; mount -t tmpfs tmpfs "$0/tmp"; mount --rbind /dev "$0/dev"
-    shift
-    exec /usr/sbin/chroot "$0" /usr/bin/setpriv --reuid ${user} --regid ${user} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"`
-  const image = JSON.parse(buildah('inspect', '--type', 'image', 'localhost/holdfast:check')).Docker.config
-  const environment = Object.fromEntries(image.Env.map((each) => [each.slice(0, each.indexOf('=')), each.slice(each.indexOf('=') + 1)]))
-  const secrets = { HOLDFAST_ROOT_ACCESS_KEY: 'CHECKIMAGEKEY', HOLDFAST_ROOT_SECRET_KEY: 'check-image-secret-key', HOLDFAST_PORT: '19000', HOLDFAST_CONTROL_PORT: '19001' }
+// Read-only root and the volume, nothing else that could be written: what `docker run --read-only` gives; then the image's user without any capability.
+const confined = `set -e
+  mount --bind "$0" "$0"; mount --bind "$1" "$0/data"; mount -o remount,bind,ro "$0"
+  mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
+  shift
+  exec /usr/sbin/chroot "$0" /usr/bin/setpriv --reuid ${user} --regid ${user} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"`
+const confine = (tree, data, command) => ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', confined, tree, data, ...command]
+
+/** Starts the image's command with these settings, uses it, and stops it. `name` is what the lines of the report begin with. */
+async function serveAndUse(name, { tree, data, image, settings }) {
+  const [port, controlPort] = await freePorts()
+  const secrets = { HOLDFAST_ROOT_ACCESS_KEY: 'CHECKIMAGEKEY', HOLDFAST_ROOT_SECRET_KEY: 'check-image-secret-key', HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...settings }
+  const env = { ...image.environment, ...secrets }
   const began = performance.now()
-  const child = spawn('unshare', ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', script, tree, data, ...image.Entrypoint], {
-    env: { ...environment, ...secrets }, stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const child = spawn('unshare', confine(tree, data, image.Entrypoint), { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => { said += bytes.toString() })
   const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve(signal ?? code)))
   try {
     const until = Date.now() + 60_000
     for (;;) {
-      if (await fetch('http://127.0.0.1:19001/health/ready').then((answer) => answer.ok, () => false)) break
-      if (Date.now() > until || child.exitCode !== null) throw new Error(`The server did not start: ${said}`)
+      if (await fetch(`http://127.0.0.1:${controlPort}/health/ready`).then((answer) => answer.ok, () => false)) break
+      if (Date.now() > until || child.exitCode !== null) throw new Error('The server did not start.')
       await sleep(20)
     }
-    check('starts with a read-only root, as its user, without a capability', true, `first start ${((performance.now() - began) / 1000).toFixed(2)} s`)
+    check(`${name}: starts`, true, `${((performance.now() - began) / 1000).toFixed(2)} s`)
     const status = readFileSync(`/proc/${inner(child.pid)}/status`, 'utf8')
-    check('process 1 is node, not root, without capabilities', /^Name:\s+(?:node|MainThread|node-MainThread)/m.test(status) && /^Uid:\s+10001\s/m.test(status) && /^CapEff:\s+0+$/m.test(status) && /^NSpid:\s+\d+\s+1$/m.test(status))
-    run('nsenter', ['--target', String(inner(child.pid)), '--mount', '--pid', '--root', '--', ...image.Healthcheck.Test.slice(1)], { env: { ...environment, ...secrets } })
-    check('its health check passes', true)
-    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', 'http://127.0.0.1:19000'], { env: { ...process.env, ...secrets } })
-    check('a round of PUT, GET, LIST and DELETE', true, round.split('\n').at(-1))
+    check(`${name}: process 1 is node, not root, without capabilities`, /^Name:\s+(?:node|MainThread|node-MainThread)/m.test(status) && /^Uid:\s+10001\s/m.test(status) && /^CapEff:\s+0+$/m.test(status) && /^NSpid:\s+\d+\s+1$/m.test(status))
+    run('nsenter', ['--target', String(inner(child.pid)), '--mount', '--pid', '--root', '--', ...image.Healthcheck.Test.slice(1)], { env })
+    check(`${name}: its health check passes`, true)
+    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', `http://127.0.0.1:${port}`], { env: { ...process.env, ...secrets } })
+    check(`${name}: a round of PUT, GET, LIST and DELETE`, true, round.split('\n').at(-1))
     process.kill(inner(child.pid), 'SIGTERM')
     const code = await Promise.race([ended, sleep(30_000).then(() => 'no end within 30 s')])
-    check('SIGTERM ends it with 0', code === 0, String(code))
+    check(`${name}: SIGTERM ends it with 0`, code === 0, String(code))
   } catch (error) {
-    check('runs', false, `${error instanceof Error ? error.message : error}\n${said}`)
+    check(`${name}: runs`, false, `${error instanceof Error ? error.message : error}\n${said}`)
   } finally {
     child.kill('SIGKILL')
   }
+}
+
+/** The server's and those of an operator: first start, second one with two server processes, external PostgreSQL. */
+async function serveInAllWays(tree) {
+  const config = JSON.parse(buildah('inspect', '--type', 'image', 'localhost/holdfast:check')).Docker.config
+  const image = { ...config, environment: Object.fromEntries(config.Env.map((each) => [each.slice(0, each.indexOf('=')), each.slice(each.indexOf('=') + 1)])) }
+  const [own, other] = [volume(), volume()]
+  try {
+    const looked = spawnSync('unshare', confine(tree, own, [...image.Entrypoint, '--help']), { env: { ...image.environment, NODE_DEBUG_NATIVE: 'COMPILE_CACHE' }, encoding: 'utf8' })
+    const [taken, missed] = [/success, size=/g, /(?:reading cache|loading).*?(?:failed|mismatch|cannot)/gi].map((pattern) => [...`${looked.stdout}${looked.stderr}`.matchAll(pattern)].length)
+    check('its user starts from compiled code', taken > 100 && missed === 0, `${taken} files`)
+    await serveAndUse('first start', { tree, image, data: own, settings: {} })
+    await serveAndUse('second start, two processes', { tree, image, data: own, settings: { HOLDFAST_PROCESSES: '2' } })
+    const { startExternalPostgres } = await import('../test/support/external-postgres.ts')
+    const database = await startExternalPostgres()
+    try {
+      await serveAndUse('external PostgreSQL', { tree, image, data: other, settings: { HOLDFAST_DATABASE_URL: database.url } })
+    } finally {
+      await database.remove()
+    }
+  } finally {
+    for (const folder of [own, other]) rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** As a container engine makes one: empty, the user's. */
+function volume() {
+  const folder = mkdtempSync(path.join(tmpdir(), 'holdfast-image-'))
+  chownSync(folder, user, user)
+  return folder
+}
+
+async function freePorts() {
+  const servers = await Promise.all([0, 0].map(() => new Promise((resolve) => {
+    const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server))
+  })))
+  const ports = servers.map((server) => server.address().port)
+  for (const server of servers) server.close()
+  return ports
 }
 
 /** The process in the namespace: the child of `unshare`. */
@@ -123,6 +164,8 @@ function inner(pid) {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')[0])
 }
 
+// The tests' PostgreSQL is TypeScript.
+if (!isPinned()) process.exit(await runNode([import.meta.filename]))
 const missing = needed()
 if (missing !== null) {
   console.error(missing)
@@ -134,19 +177,16 @@ const began = performance.now()
 buildah('bud', '--quiet', '--isolation', 'chroot', '--layers=false', '--build-arg', `BASE=${base()}`, '--build-arg', `NPM_CONFIG_REGISTRY=${registry}`, '--format', 'docker', '-t', 'localhost/holdfast:check', root)
 check('builds', true, `${((performance.now() - began) / 1000).toFixed(0)} s`)
 const container = buildah('from', 'localhost/holdfast:check')
-const data = mkdtempSync(path.join(tmpdir(), 'holdfast-image-'))
 try {
   const tree = buildah('mount', container)
   const [total, app] = [tree, path.join(tree, 'app')].map((folder) => Number(run('du', ['-sxm', folder]).split('\t')[0]))
   check(`is below ${sizeMegabytesMax} MB unpacked`, total < sizeMegabytesMax, `${total} MB, of which ${app} are the program`)
-  run('chown', [`${user}:${user}`, data])
-  await serveAndUse(tree, data)
+  await serveInAllWays(tree)
   mkdirSync(path.join(root, 'test-results'), { recursive: true })
   writeFileSync(path.join(root, 'test-results', 'sbom.cyclonedx.json'), run('npm', ['sbom', '--sbom-format', 'cyclonedx', '--omit', 'dev', '--package-lock-only'], { cwd: root }))
   check('its parts are listed', true, 'test-results/sbom.cyclonedx.json')
 } finally {
   buildah('rm', container)
-  rmSync(data, { recursive: true, force: true })
 }
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exit(failed === 0 ? 0 : 1)

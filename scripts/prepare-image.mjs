@@ -2,7 +2,7 @@
  * The last step of an image's build: what a start would otherwise write beside the program, where a read-only file system takes nothing,
  * is made here, and what this platform never loads goes.
  */
-import { existsSync, globSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, globSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 
@@ -27,8 +27,18 @@ for (const { source, target } of links) {
   if (!existsSync(link)) symlinkSync(path.basename(source), link)
 }
 
-// Fills the compile cache with everything that a start loads.
-const { status } = spawnSync(process.execPath, [path.join(root, 'src', 'main.ts'), '--help'], {
-  stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, NODE_COMPILE_CACHE: path.join(root, '.compile-cache') },
-})
-if (status !== 0) throw new Error(`The program does not start in the image (exit code ${status}).`)
+// Fills the compile cache with everything that a start loads. Node keeps one for each user, which only that user may read: the image's makes
+// it, and root owns it after that, so that nothing that runs in the image can change the program.
+const user = 10001
+const cache = path.join(root, '.compile-cache')
+mkdirSync(cache)
+chownSync(cache, user, user)
+for (const entry of [['src/main.ts', '--help'], ['src/workers/worker.ts']]) {
+  const { status } = spawnSync(process.execPath, entry, { cwd: root, uid: user, gid: user, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, NODE_COMPILE_CACHE: cache } })
+  if (status !== 0) throw new Error(`${entry.join(' ')} does not start in the image (exit code ${status}).`)
+}
+for (const name of ['.', ...readdirSync(cache, { recursive: true })]) {
+  const made = path.join(cache, name)
+  chownSync(made, 0, 0)
+  chmodSync(made, statSync(made).isDirectory() ? 0o755 : 0o644)
+}
