@@ -1,19 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { testShortly } from '../support/promise.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { runBatch, type Attack } from './hostile/fuzz.ts'
 import { openWire, type Wire } from './hostile/wire.ts'
-import { afterwards, promise, run } from './promises/bad-input.ts'
+import * as badInput from './promises/bad-input.ts'
 
-/** CI takes the time for a hundred thousand. */
-const patient = process.env['HOLDFAST_TEST_PATIENT'] === '1'
-const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Date.now() % 2 ** 31)
-
-test(`${promise} (seed ${seed})`, async () => {
-  const { cases, violations } = await run({ seed, seconds: patient ? 60 : 4, say: (text) => console.log(text) })
-  expect(violations).toEqual([])
-  expect(cases).toBeGreaterThan(500)
-})
+// CI takes the time for a hundred thousand.
+testShortly(badInput, { seconds: 4, patientSeconds: 60, casesMin: 501 })
 
 interface Found {
   /** What it did when it was found. */
@@ -42,6 +36,6 @@ test.each(readdirSync(corpus))('what was found once does no harm again: %s', asy
   const all = Array.from({ length: times }, () => attacks).flat()
   const { violations, outcomes } = await runBatch(server, wire, all, 1, 4)
   expect(violations).toEqual([])
-  expect(await afterwards(server)).toEqual([])
+  expect(await badInput.afterwards(server)).toEqual([])
   for (const answer of answers) expect([...outcomes.keys()]).toContain(answer)
 })

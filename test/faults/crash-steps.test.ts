@@ -1,10 +1,4 @@
-import { expect, test } from 'vitest'
-import { promise, run } from './promises/crash-steps.ts'
+import { testShortly } from '../support/promise.ts'
+import * as crashSteps from './promises/crash-steps.ts'
 
-const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Date.now() % 2 ** 31)
-
-test(`${promise} (seed ${seed})`, async () => {
-  const { cases, violations } = await run({ seed, seconds: 12, say: (text) => console.log(`crash at each step: ${text}`) })
-  expect(violations).toEqual([])
-  expect(cases).toBeGreaterThan(0)
-})
+testShortly(crashSteps, { seconds: 12 })

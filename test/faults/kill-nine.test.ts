@@ -3,18 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { contentOf } from '../support/ledger.ts'
 import { freshBody } from '../support/load.ts'
+import { testShortly } from '../support/promise.ts'
 import { signedRequest, signRequest } from '../support/raw.ts'
 import { newBucket } from '../support/s3.ts'
 import { startServer } from '../support/server.ts'
-import { promise, run } from './promises/process-kill.ts'
+import * as processKill from './promises/process-kill.ts'
 
-const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Date.now() % 2 ** 31)
-
-test(`${promise} (seed ${seed})`, async () => {
-  const { cases, violations } = await run({ seed, seconds: 5, say: (text) => console.log(`process kill: ${text}`) })
-  expect(violations).toEqual([])
-  expect(cases).toBeGreaterThan(0)
-})
+testShortly(processKill, { seconds: 5 })
 
 test('SIGTERM: an upload on its way finishes and is there after the next start; new connections are refused', async () => {
   const server = await startServer()

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
+import { testSeed } from '../support/promise.ts'
 import { rows, run } from './promises/sweeper.ts'
 
-const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? Date.now() % 2 ** 31)
+const seed = testSeed()
 
 test(`${rows.map(({ promise }) => promise).join('. ')} (seed ${seed})`, async () => {
   const found = await run({ seed, seconds: 8, say: (text) => console.log(`sweeper: ${text}`) })

@@ -2,4 +2,4 @@ import { clockMissing } from './clock/clock.ts'
 import * as versionOrder from './promises/version-order.ts'
 import { testShortly } from '../support/promise.ts'
 
-testShortly(versionOrder, await clockMissing())
+testShortly(versionOrder, { missing: clockMissing })

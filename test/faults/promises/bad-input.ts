@@ -7,6 +7,7 @@ import { attacksOf, runBatch } from '../hostile/fuzz.ts'
 import { oddMeanings } from '../hostile/meanings.ts'
 import { smuggling } from '../hostile/smuggling.ts'
 import { openWire } from '../hostile/wire.ts'
+import type { Finding, PromiseOptions } from './runner/promise.ts'
 
 export const row = 'bad input cannot hurt'
 export const promise = 'Whatever comes gets its S3 error: no 5xx, no crash, no hang, bounded memory, nothing stored by a refused request, no request hidden in another, no key that means another'
@@ -27,7 +28,7 @@ interface Runtime {
 }
 
 /** A case is one request. */
-export async function run({ seed, seconds, say }: { seed: number; seconds: number; say(text: string): void }): Promise<{ cases: number; violations: string[] }> {
+export async function run({ seed, seconds, say }: PromiseOptions): Promise<Finding> {
   const server = await startServer({ env: { HOLDFAST_SCRUB_BYTES_PER_SECOND: '0' } })
   const violations: string[] = []
   const outcomes = new Map<string, number>()

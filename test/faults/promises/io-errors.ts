@@ -2,6 +2,7 @@ import { randomOf } from '../journal/states.ts'
 import { openPatient, type Patient } from '../journal/patient.ts'
 import type { Fault, FaultyOp } from '../journal/control.ts'
 import type { StepKind } from '../journal/workload.ts'
+import type { Finding, PromiseOptions } from './runner/promise.ts'
 
 export const row = 'I/O errors'
 export const promise = 'A failed or short write, sync, rename or open never becomes a 200; a failed sync is not retried, its drive takes no more writes, reads go on'
@@ -33,7 +34,7 @@ const always: readonly (readonly [name: string, at: number, kind: StepKind])[] =
   ['EIO of rename', 1, 'large'], ['ENOSPC of write', 1, 'small'], ['ENOSPC of sync', 1, 'large'], ['short writes', 1, 'large'],
 ]
 
-export async function run({ seed, seconds, say }: { seed: number; seconds: number; say(text: string): void }): Promise<{ cases: number; violations: string[] }> {
+export async function run({ seed, seconds, say }: PromiseOptions): Promise<Finding> {
   const until = Date.now() + seconds * 1000
   const random = randomOf(seed)
   const violations: string[] = []

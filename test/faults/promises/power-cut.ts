@@ -2,6 +2,7 @@ import { explore } from '../journal/explore.ts'
 import { record, type Recording } from '../journal/recording.ts'
 import { randomOf, type Random } from '../journal/states.ts'
 import { restartsOnCrashStates } from '../journal/restarts.ts'
+import type { Finding, PromiseOptions } from './runner/promise.ts'
 
 export const row = 'power cut'
 export const promise = 'Every acknowledged object reads back byte for byte, nothing is half there, and the next sweep frees exactly the garbage'
@@ -9,18 +10,12 @@ export const method = 'the disk as POSIX allows it after each system call of a r
 /** Ten thousand states take some minutes. */
 export const weight = 8
 
-export interface PromiseOptions {
-  readonly seed: number
-  readonly seconds: number
-  say(text: string): void
-}
-
 /** A short run looks at a few hundred states of a small recording. */
 const shortSeconds = 60
 /** One recording for so many seconds: each has other sizes and another order. */
 const recordingSeconds = 240
 
-export async function run({ seed, seconds, say }: PromiseOptions): Promise<{ cases: number; violations: string[] }> {
+export async function run({ seed, seconds, say }: PromiseOptions): Promise<Finding> {
   const end = Date.now() + seconds * 1000
   const random = randomOf(seed)
   const short = seconds < shortSeconds

@@ -13,6 +13,8 @@ import { signRequest, xmlText } from '../../support/raw.ts'
 import { bucketSender, newBucket } from '../../support/s3.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
 import { noiseBuffer } from '../../support/tools.ts'
+import { randomOf, type Random } from '../journal/states.ts'
+import type { Finding as Found, PromiseOptions } from './runner/promise.ts'
 
 export const row = 'rot'
 export const promise = 'Damaged bytes are never served, whole or in a range; the log names the object, and scrub finds every damage'
@@ -32,21 +34,8 @@ interface Damage {
   readonly undo: () => Promise<void>
 }
 
-type Random = () => number
-
-/** mulberry32: small, and the same everywhere for the same seed. */
-function randomOf(seed: number): Random {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 /** One case is one damage with all reads that look at it. A violation says the seed and the case. */
-export async function run(options: { seed: number; seconds: number; say(text: string): void }): Promise<{ cases: number; violations: string[] }> {
+export async function run(options: PromiseOptions): Promise<Found> {
   const { seed, seconds, say } = options
   const random = randomOf(seed)
   const pick = (count: number): number => Math.floor(random() * count)

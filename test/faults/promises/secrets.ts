@@ -11,6 +11,7 @@ import { createSearch, everythingBelow, listenersOf, wholeFamily, type Canary } 
 import { attacksOf, runBatch } from '../hostile/fuzz.ts'
 import { openWire } from '../hostile/wire.ts'
 import { randomOf, type Random } from '../journal/states.ts'
+import type { Finding, PromiseOptions } from './runner/promise.ts'
 
 export const row = 'no secret leaks'
 export const promise = 'No secret stands in a log, an answer, a page, a profile, a command line, a file of the data folder or PostgreSQL’s environment; nobody but the owner reads the data folder; nothing listens but the two ports, on loopback'
@@ -41,7 +42,7 @@ function draw(random: Random): Canaries {
 }
 
 /** A case is one thing that was searched or looked at. */
-export async function run({ seed, seconds, say }: { seed: number; seconds: number; say(text: string): void }): Promise<{ cases: number; violations: string[] }> {
+export async function run({ seed, seconds, say }: PromiseOptions): Promise<Finding> {
   const random = randomOf(seed)
   const canaries = draw(random)
   const search = createSearch(Object.values(canaries))

@@ -7,6 +7,7 @@ import { forgeriesOf } from '../hostile/forgeries.ts'
 import { aws4Signer, openBotocore, type Ask, type Form, type SignedRequest, type Signer } from '../hostile/signers.ts'
 import { codeOf, openWire, requestBytes, type Answered } from '../hostile/wire.ts'
 import { randomOf } from '../journal/states.ts'
+import type { Finding, PromiseOptions } from './runner/promise.ts'
 
 export const row = 'only valid signatures'
 export const promise = 'What an independent signer signed is accepted, and each change of what its signature covers is refused with the code of S3'
@@ -26,7 +27,7 @@ const ask = (forms: readonly Form[]): fc.Arbitrary<Omit<Ask, 'bucket'>> => fc.re
 })
 
 /** A case is one request, as it was signed or changed. */
-export async function run({ seed, seconds, say }: { seed: number; seconds: number; say(text: string): void }): Promise<{ cases: number; violations: string[] }> {
+export async function run({ seed, seconds, say }: PromiseOptions): Promise<Finding> {
   const server = await startServer()
   const wire = openWire(server.port, 32)
   const violations: string[] = []

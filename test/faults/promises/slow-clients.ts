@@ -6,6 +6,7 @@ import { startServer, type TestServer } from '../../support/server.ts'
 import { noiseBuffer } from '../../support/tools.ts'
 import { readerEvery, slowCrowd, slownesses, type Slowness } from '../hostile/slow.ts'
 import { randomOf } from '../journal/states.ts'
+import type { Finding, PromiseOptions } from './runner/promise.ts'
 
 export const row = 'slow clients'
 export const promise = 'Ten thousand idle and slow connections do not keep a good client waiting, and each is ended by its limit'
@@ -21,7 +22,7 @@ const endMsMax: Readonly<Record<Slowness, number>> = { silent: 95_000, head: 95_
 const noiseMs = 40
 
 /** A case is one connection of the crowd, or one request of the good client. */
-export async function run({ seed, seconds, say }: { seed: number; seconds: number; say(text: string): void }): Promise<{ cases: number; violations: string[] }> {
+export async function run({ seed, seconds, say }: PromiseOptions): Promise<Finding> {
   const full = seconds >= fullSeconds
   const count = full ? crowdMany : crowdFew
   const server = await startServer()
