@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
+import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { startEmbedded, type EmbeddedPostgres } from '../../src/metadata/postgres/embedded.ts'
@@ -113,5 +115,19 @@ describe('the embedded PostgreSQL', () => {
     await expect(stat(join(base, 'data', 'postgres.initdb-abcdef'))).rejects.toMatchObject({ code: 'ENOENT' })
     await writeFile(join(base, 'data', 'postgres', 'PG_VERSION'), '17\n')
     await expect(start(join(base, 'data'))).rejects.toThrow(/PostgreSQL 17.*HOLDFAST_DATABASE_URL/)
+  })
+
+  test('one that ends before anybody looks is an error, however busy the threads are that files are closed by', async () => {
+    const postgres = await start(join(base, 'data'))
+    await postgres.stop()
+    await rm(join(base, 'data', 'postgres', 'global', 'pg_control'))
+    let busy = true
+    const keepBusy = async () => {
+      while (busy) await promisify(pbkdf2)('password', 'salt', 100_000, 32, 'sha256')
+    }
+    const jobs = Array.from({ length: 8 }, keepBusy)
+    await expect(start(join(base, 'data'))).rejects.toThrow(/did not start.*pg_control/s)
+    busy = false
+    await Promise.all(jobs)
   })
 })

@@ -56,6 +56,10 @@ const backOffMsMin = 25
 const backOffMsMax = 1000
 /** A server that takes longer for a statement is taken for dead: the longest one reads or writes a page or a group. */
 const statementMsMax = 30_000
+/** The first words of a session change nothing and wait for nobody. */
+const setupMsMax = 10_000
+/** A restart is over by then; whoever looks into the log afterwards wants to know what is wrong. */
+const awayMsToSay = 5000
 
 /** All values stay text: each reader knows its columns, and most need no conversion at all. */
 const textTypes = { getTypeParser: () => (value: string | Buffer) => value.toString() }
@@ -84,7 +88,7 @@ export function openLine(options: LineOptions): Line {
     client.once('end', () => drop(client))
     await client.connect()
     try {
-      await client.query(`${sessionSetup}; ${setup}`)
+      await client.query({ text: `${sessionSetup}; ${setup}`, query_timeout: setupMsMax } as pg.QueryConfig)
       await options.onConnect?.(client)
     } catch (error) {
       discard(client)
@@ -98,9 +102,18 @@ export function openLine(options: LineOptions): Line {
 
   const connectSoon = (): void => {
     if (closing.signal.aborted || attempt !== null) return
+    let told = false
+    const failed = (error: unknown): void => {
+      if (told || performance.now() - awaySince < awayMsToSay) return
+      told = true
+      log(`the database cannot be reached: ${error instanceof Error ? error.message : String(error)}; trying on`)
+    }
     attempt = (async () => {
       for (let waitMs = backOffMsMin; live === null && !closing.signal.aborted; waitMs = Math.min(waitMs * 2, backOffMsMax)) {
-        await connectOnce().catch(() => sleep(waitMs, undefined, { signal: closing.signal }).catch(() => undefined))
+        await connectOnce().catch((error: unknown) => {
+          failed(error)
+          return sleep(waitMs, undefined, { signal: closing.signal }).catch(() => undefined)
+        })
       }
       attempt = null
     })()

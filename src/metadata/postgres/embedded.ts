@@ -62,7 +62,7 @@ export async function startEmbedded({ dataDir, log, connectionsMax = connections
   const socket = await socketFolder(folder)
   try {
     await clearLeftovers(cluster, socket.path)
-    await writeFile(join(cluster, 'postgresql.conf'), embeddedSettings(connectionsMax, await diskBytes(cluster)))
+    await writeSettings(join(cluster, 'postgresql.conf'), embeddedSettings(connectionsMax, await diskBytes(cluster)))
     return await run(program, cluster, socket, log)
   } catch (error) {
     await socket.remove()
@@ -87,6 +87,11 @@ async function makeCluster(program: EmbeddedProgram, cluster: string): Promise<v
   await execute(program, program.initdb, args)
   await rename(fresh, cluster)
   await syncFolder(parent)
+}
+
+/** Left alone when they are there already: on a full disk they could not be written again. */
+async function writeSettings(path: string, settings: string): Promise<void> {
+  if (await readFile(path, 'utf8').catch(() => null) !== settings) await writeFile(path, settings)
 }
 
 async function execute(program: EmbeddedProgram, path: string, args: readonly string[]): Promise<void> {
@@ -144,11 +149,9 @@ async function run(program: EmbeddedProgram, cluster: string, socket: SocketFold
   if (await stat(logFile).then((found) => found.size > logBytesMax, () => false)) await rename(logFile, `${logFile}.old`)
   await appendFile(logFile, '', { mode: 0o600 })
   const logStart = (await stat(logFile)).size
-  const child = await spawnServer(program, cluster, socket.path, logFile)
+  const { child, exit } = await spawnServer(program, cluster, socket.path, logFile)
   let stopping = false
-  const exited = new Promise<{ expected: boolean; code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
-    child.once('exit', (code, signal) => resolve({ expected: stopping, code, signal }))
-  })
+  const exited = exit.then((found) => ({ expected: stopping, ...found }))
   const stop = async () => {
     stopping = true
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGINT')
@@ -174,7 +177,12 @@ async function run(program: EmbeddedProgram, cluster: string, socket: SocketFold
  */
 const keptMemory = { MALLOC_TRIM_THRESHOLD_: String(4 * 1024 ** 2), MALLOC_TOP_PAD_: String(256 * 1024) }
 
-async function spawnServer(program: EmbeddedProgram, cluster: string, socketPath: string, logFile: string): Promise<ChildProcess> {
+interface Spawned {
+  readonly child: ChildProcess
+  readonly exit: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
+}
+
+async function spawnServer(program: EmbeddedProgram, cluster: string, socketPath: string, logFile: string): Promise<Spawned> {
   const quoted = `"${socketPath.replaceAll('"', '""')}"`
   const args = ['-D', cluster, '-c', `unix_socket_directories=${quoted}`, '-c', 'listen_addresses=', '-c', 'unix_socket_permissions=0700']
   const [command, ...rest] = [...program.wrapper, program.postgres, ...args]
@@ -187,11 +195,13 @@ async function spawnServer(program: EmbeddedProgram, cluster: string, socketPath
       env: { ...keptMemory, ...environment(program) },
     })
     child.unref()
+    // Listened for from here on: one that ends at once does so before this function does.
+    const exit = new Promise<Awaited<Spawned['exit']>>((ended) => child.once('exit', (code, signal) => ended({ code, signal })))
     await new Promise<void>((started, failed) => {
       child.once('spawn', started)
       child.once('error', failed)
     })
-    return child
+    return { child, exit }
   } finally {
     await output.close()
   }
