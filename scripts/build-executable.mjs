@@ -6,7 +6,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash, hash } from 'node:crypto'
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -16,6 +16,8 @@ import { isPinned, pinnedNode, runNode, serverFlags } from './pinned.mjs'
 import { pruneModules } from './prune-modules.mjs'
 
 const targets = ['linux-x64', 'linux-arm64']
+/** Larger ones compress a little better, and take more memory to unpack. */
+const pieceBytesMin = 4 * 1024 ** 2
 const usage = `npm run build:executable -- --target ${targets.join('|')} [--out FILE]`
 
 await ensureInstalled({ development: false })
@@ -56,10 +58,10 @@ function build() {
   for (const name of ['src', 'drizzle', 'LICENSE']) cpSync(path.join(root, name), path.join(tree, name), { recursive: true })
   cpSync(path.join(root, 'scripts', 'executable', 'entry.cjs'), path.join(tree, 'entry.cjs'))
 
-  const { entries, bytes } = pack(tree)
+  const { entries, pieces, archive, bytes } = pack(tree)
   const file = (name) => path.join(work, name)
-  writeFileSync(file('manifest'), JSON.stringify(entries))
-  writeFileSync(file('archive'), zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: 15, [constants.ZSTD_c_windowLog]: 25, [constants.ZSTD_c_enableLongDistanceMatching]: 1 } }))
+  writeFileSync(file('manifest'), JSON.stringify({ entries, pieces }))
+  writeFileSync(file('archive'), archive)
   writeFileSync(file('sea.json'), JSON.stringify({
     main: path.join(root, 'scripts', 'executable', 'launcher.mjs'), mainFormat: 'module', executable: node, output: file('holdfast'),
     disableExperimentalSEAWarning: true, execArgv: serverFlags, assets: { manifest: file('manifest'), archive: file('archive') },
@@ -73,7 +75,7 @@ function build() {
   renameSync(beside, out)
   const seconds = ((performance.now() - began) / 1000).toFixed(0)
   const sizes = [out, node, file('archive')].map((name) => (statSync(name).size / 1e6).toFixed(0))
-  console.log(`${out}: ${sizes[0]} MB (Node ${sizes[1]}, the program ${sizes[2]}, unpacked ${(bytes.length / 1e6).toFixed(0)} MB in ${entries.length} files), built in ${seconds} s`)
+  console.log(`${out}: ${sizes[0]} MB (Node ${sizes[1]}, the program ${sizes[2]}, unpacked ${(bytes / 1e6).toFixed(0)} MB in ${entries.length} files), built in ${seconds} s`)
   console.log(`sha256 ${createHash('sha256').update(readFileSync(out)).digest('hex')}`)
 }
 
@@ -84,27 +86,39 @@ function npmInstall(folder, arch) {
   execFileSync('npm', args, { cwd: folder, env: environment, stdio: ['ignore', 2, 'inherit'] })
 }
 
-/** Everything below `tree`, in the order of its names, without times and owners. */
+/** Everything below `tree`, in the order of its names, without times and owners; compressed in pieces of whole files. */
 function pack(tree) {
   const entries = []
-  const contents = []
-  const visit = (below) => {
-    const all = readdirSync(path.join(tree, below), { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))
-    for (const found of all) {
-      const name = path.join(below, found.name)
-      const absolute = path.join(tree, name)
-      if (found.isDirectory()) {
-        visit(name)
-      } else if (found.isSymbolicLink()) {
-        entries.push({ path: name, link: readlinkSync(absolute) })
-      } else {
-        const content = readFileSync(absolute)
-        const executable = (statSync(absolute).mode & 0o100) !== 0
-        entries.push({ path: name, bytes: content.length, sha256: hash('sha256', content), ...(executable ? { executable } : {}) })
-        contents.push(content)
-      }
-    }
+  const pieces = []
+  const archive = []
+  let [piece, pieceBytes, count, bytes] = [[], 0, 0, 0]
+  const endPiece = () => {
+    const compressed = zstdCompressSync(Buffer.concat(piece), { params: { [constants.ZSTD_c_compressionLevel]: 17 } })
+    pieces.push({ count, compressed: compressed.length })
+    archive.push(compressed)
+    bytes += pieceBytes
+    piece = []
+    pieceBytes = count = 0
   }
-  visit('')
-  return { entries, bytes: Buffer.concat(contents) }
+  for (const name of filesBelow(tree, '')) {
+    const absolute = path.join(tree, name)
+    const stat = lstatSync(absolute)
+    if (stat.isSymbolicLink()) {
+      entries.push({ path: name, link: readlinkSync(absolute) })
+    } else {
+      const content = readFileSync(absolute)
+      entries.push({ path: name, bytes: content.length, sha256: hash('sha256', content), ...((stat.mode & 0o100) === 0 ? {} : { executable: true }) })
+      piece.push(content)
+      pieceBytes += content.length
+    }
+    count += 1
+    if (pieceBytes >= pieceBytesMin) endPiece()
+  }
+  endPiece()
+  return { entries, pieces, archive: Buffer.concat(archive), bytes }
+}
+
+function filesBelow(tree, below) {
+  const found = readdirSync(path.join(tree, below), { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))
+  return found.flatMap((entry) => (entry.isDirectory() ? filesBelow(tree, path.join(below, entry.name)) : [path.join(below, entry.name)]))
 }

@@ -215,10 +215,12 @@ async function atOnce() {
   })))
   check('three first starts at once', codes.every((code) => code === 0) && trees().length === 1 && !readdirSync(cache).some((name) => name.startsWith('.')), codes.join(' '))
   rmSync(tree(), { recursive: true })
-  const killed = spawn(file, ['--version'], { cwd: folder, env: environment(), stdio: 'ignore', ...user })
+  // With the process that unpacks for it.
+  const killed = spawn(file, ['--version'], { cwd: folder, env: environment(), stdio: 'ignore', detached: true, ...user })
   const until = Date.now() + 20_000
   while (Date.now() < until && !readdirSync(cache).some((name) => name.startsWith('.'))) await sleep(5)
-  killed.kill('SIGKILL')
+  process.kill(-killed.pid, 'SIGKILL')
+  await sleep(200)
   check('one that is killed while it unpacks leaves nothing that is used', trees().length === 0 && run(['--version']).status === 0)
   const elsewhere = path.join(folder, 'elsewhere')
   check('XDG_CACHE_HOME names the folder', run(['--version'], { XDG_CACHE_HOME: elsewhere }).status === 0 && existsSync(path.join(elsewhere, 'holdfast', trees()[0])))

@@ -3,7 +3,8 @@
  * unchanged in a cache folder, and goes on there. Every start looks at every file: what is missing or differs, however that came
  * about, is written again before anything of it runs, so that nothing has to be synced. Only built-in modules can be imported here.
  */
-import { hash as digest, randomBytes } from 'node:crypto'
+import { spawnSync } from 'node:child_process'
+import { createHash, hash as digest, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -13,8 +14,11 @@ import { zstdDecompressSync } from 'node:zlib'
 const manifest = Buffer.from(getRawAsset('manifest'))
 /** Of the list of all files with their hashes, so of everything. */
 const programHash = digest('sha256', manifest)
-/** In the order of their bytes in the archive: `{ path, bytes, sha256, executable? }` or `{ path, link }`. */
-const entries = JSON.parse(manifest.toString())
+/**
+ * Entries, in the order of their bytes in the archive: `{ path, bytes, sha256, executable? }` or `{ path, link }`. Pieces of the archive:
+ * how many entries, and how many bytes compressed; one at a time, because what the first start takes in memory it keeps.
+ */
+const { entries, pieces } = JSON.parse(manifest.toString())
 const uid = process.getuid()
 
 /** The first folder that can be written and is this user's alone. */
@@ -69,7 +73,22 @@ function isAsPacked(entry, absolute, found) {
   if (entry.link !== undefined) return found.isSymbolicLink() && fs.readlinkSync(absolute) === entry.link
   if (!found.isFile()) return false
   const { size, mode } = fs.statSync(absolute)
-  return size === entry.bytes && (mode & 0o777) === modeOf(entry) && digest('sha256', fs.readFileSync(absolute)) === entry.sha256
+  return size === entry.bytes && (mode & 0o777) === modeOf(entry) && hashOf(absolute) === entry.sha256
+}
+
+const buffer = Buffer.allocUnsafeSlow(256 * 1024)
+
+function hashOf(name) {
+  const descriptor = fs.openSync(name, 'r')
+  try {
+    let count = fs.readSync(descriptor, buffer)
+    if (count < buffer.length) return digest('sha256', buffer.subarray(0, count))
+    const hash = createHash('sha256')
+    for (; count > 0; count = fs.readSync(descriptor, buffer)) hash.update(buffer.subarray(0, count))
+    return hash.digest('hex')
+  } finally {
+    fs.closeSync(descriptor)
+  }
 }
 
 const modeOf = ({ executable }) => (executable ? 0o700 : 0o600)
@@ -81,51 +100,66 @@ function parents(name) {
 
 /** Writes these entries below `tree`, each in one step by way of `aside`, a folder on the same file system. */
 function restore(tree, indexes, aside) {
-  const bytes = zstdDecompressSync(new Uint8Array(getRawAsset('archive')))
+  const archive = new Uint8Array(getRawAsset('archive'))
   const chosen = new Set(indexes)
-  const made = new Set()
-  let offset = 0
-  for (const [index, entry] of entries.entries()) {
-    const start = offset
-    offset += entry.bytes ?? 0
-    if (!chosen.has(index)) continue
-    const target = path.join(tree, entry.path)
-    const folder = path.dirname(target)
-    if (!made.has(folder)) fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
-    made.add(folder)
-    const temporary = path.join(aside, String(index))
-    if (entry.link !== undefined) {
-      fs.symlinkSync(entry.link, temporary)
-    } else {
-      const content = bytes.subarray(start, offset)
-      if (digest('sha256', content) !== entry.sha256) throw new Error(`This executable is damaged: ${entry.path} in it is not what it was built from. Download it again.`)
-      fs.writeFileSync(temporary, content, { mode: modeOf(entry), flag: 'wx' })
+  let [index, offset] = [0, 0]
+  for (const { count, compressed } of pieces) {
+    const numbers = Array.from({ length: count }, (_, number) => index + number)
+    if (numbers.some((number) => chosen.has(number))) {
+      const bytes = zstdDecompressSync(archive.subarray(offset, offset + compressed))
+      let start = 0
+      for (const number of numbers) {
+        const content = bytes.subarray(start, start + (entries[number].bytes ?? 0))
+        start += content.length
+        if (chosen.has(number)) write(tree, entries[number], content, path.join(aside, String(number)))
+      }
     }
-    fs.renameSync(temporary, target)
+    index += count
+    offset += compressed
   }
 }
 
-/** The folder of the unpacked program, verified. */
-function unpacked(cache) {
-  const tree = path.join(cache, programHash)
+function write(tree, entry, content, temporary) {
+  const target = path.join(tree, entry.path)
+  fs.mkdirSync(path.dirname(target), { recursive: true, mode: 0o700 })
+  if (entry.link !== undefined) {
+    fs.symlinkSync(entry.link, temporary)
+  } else {
+    if (digest('sha256', content) !== entry.sha256) throw new Error(`This executable is damaged: ${entry.path} in it is not what it was built from. Download it again.`)
+    fs.writeFileSync(temporary, content, { mode: modeOf(entry), flag: 'wx' })
+  }
+  fs.renameSync(temporary, target)
+}
+
+/** Argument of the process that only unpacks. */
+const unpackOnly = '--unpack-only'
+
+/** Unpacks everything into a folder that appears in one step. */
+function unpack(cache, tree) {
+  withTemporary(cache, (whole) => withTemporary(cache, (aside) => {
+    restore(whole, entries.keys(), aside)
+    try {
+      fs.renameSync(whole, tree)
+    } catch (error) {
+      // Another start was faster.
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error
+    }
+  }))
+}
+
+/** Afterwards `tree` is the program as it was built, or an error is thrown. */
+function unpacked(cache, tree) {
   if (!fs.existsSync(tree)) {
-    withTemporary(cache, (whole) => withTemporary(cache, (aside) => {
-      restore(whole, entries.keys(), aside)
-      try {
-        fs.renameSync(whole, tree)
-      } catch (error) {
-        // Another start was faster.
-        if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error
-      }
-    }))
+    // Unpacking takes 150 MB, which a process of its own gives back and a server would keep. Where none can be started, it is done here.
+    const { error } = spawnSync(process.execPath, [unpackOnly], { stdio: ['ignore', 'inherit', 'inherit'] })
+    if (error !== undefined || !fs.existsSync(tree)) unpack(cache, tree)
   }
   assertOwn(tree)
   const wrong = differences(tree)
-  if (wrong.length === 0) return tree
+  if (wrong.length === 0) return
   process.stderr.write(`${wrong.length} of ${entries.length} files in ${tree} are not as they were unpacked; they are unpacked again.\n`)
   withTemporary(cache, (aside) => restore(tree, wrong, aside))
   if (differences(tree).length > 0) throw new Error(`${tree} does not keep what is written to it.`)
-  return tree
 }
 
 const temporaryPrefix = '.unpacking-'
@@ -154,17 +188,21 @@ function forkedFile(cache) {
   const [, , file] = process.argv
   if (process.channel === undefined || file === undefined || !path.isAbsolute(file)) return null
   const [hash, ...rest] = path.relative(cache, file).split(path.sep)
-  if (hash !== programHash) throw new Error(`This executable was replaced by another version while its server runs: start the server again.`)
+  if (hash !== programHash) throw new Error('This executable was replaced by another version while its server runs: start the server again.')
   return path.join(...rest)
 }
 
 try {
-  // The program sets its own.
   process.umask(0o077)
   const cache = cacheFolder()
-  const file = forkedFile(cache)
-  const tree = unpacked(cache)
-  createRequire(path.join(tree, 'entry.cjs'))('./entry.cjs')({ tree, file, compiled: path.join(cache, 'compiled') })
+  const tree = path.join(cache, programHash)
+  if (process.argv[2] === unpackOnly) {
+    unpack(cache, tree)
+  } else {
+    const file = forkedFile(cache)
+    unpacked(cache, tree)
+    createRequire(path.join(tree, 'entry.cjs'))('./entry.cjs')({ tree, file, compiled: path.join(cache, 'compiled') })
+  }
 } catch (error) {
   process.stderr.write(`Holdfast could not start: ${error.message}\n`)
   process.exitCode = 1
