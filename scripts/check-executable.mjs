@@ -236,6 +236,17 @@ async function atOnce() {
   if (!was) rmSync(last, { recursive: true })
 }
 
+/** A byte of the archive in the executable itself. */
+function damagedFile() {
+  const bytes = readFileSync(file)
+  const frame = bytes.lastIndexOf(Buffer.from([0x28, 0xb5, 0x2f, 0xfd]))
+  bytes[frame + 100_000] ^= 0xff
+  writeFileSync(file, bytes)
+  rmSync(tree(), { recursive: true })
+  const { status, stderr } = run(['--version'])
+  check('an executable that was damaged says so', status === 1 && stderr.includes('This executable is damaged') && trees().length === 0)
+}
+
 /** Root starts PostgreSQL by way of `unshare`, which an empty PATH does not find. */
 async function startAsRoot() {
   const home = mkdtempSync(path.join(tmpdir(), 'holdfast-executable-root-'))
@@ -301,6 +312,7 @@ try {
   damage()
   await atOnce()
   if (asRoot) await startAsRoot()
+  damagedFile()
   await runOther(other, build(other, `holdfast-linux-${other}`))
 } catch (error) {
   check('runs to its end', false, error instanceof Error ? error.stack : String(error))

@@ -106,7 +106,7 @@ function restore(tree, indexes, aside) {
   for (const { count, compressed } of pieces) {
     const numbers = Array.from({ length: count }, (_, number) => index + number)
     if (numbers.some((number) => chosen.has(number))) {
-      const bytes = zstdDecompressSync(archive.subarray(offset, offset + compressed))
+      const bytes = decompress(archive.subarray(offset, offset + compressed))
       let start = 0
       for (const number of numbers) {
         const content = bytes.subarray(start, start + (entries[number].bytes ?? 0))
@@ -119,13 +119,23 @@ function restore(tree, indexes, aside) {
   }
 }
 
+const damaged = (what) => new Error(`This executable is damaged: ${what} in it is not what it was built from. Download it again.`)
+
+function decompress(piece) {
+  try {
+    return zstdDecompressSync(piece)
+  } catch {
+    throw damaged('a piece of the archive')
+  }
+}
+
 function write(tree, entry, content, temporary) {
   const target = path.join(tree, entry.path)
   fs.mkdirSync(path.dirname(target), { recursive: true, mode: 0o700 })
   if (entry.link !== undefined) {
     fs.symlinkSync(entry.link, temporary)
   } else {
-    if (digest('sha256', content) !== entry.sha256) throw new Error(`This executable is damaged: ${entry.path} in it is not what it was built from. Download it again.`)
+    if (digest('sha256', content) !== entry.sha256) throw damaged(entry.path)
     fs.writeFileSync(temporary, content, { mode: modeOf(entry), flag: 'wx' })
   }
   fs.renameSync(temporary, target)
@@ -150,9 +160,9 @@ function unpack(cache, tree) {
 /** Afterwards `tree` is the program as it was built, or an error is thrown. */
 function unpacked(cache, tree) {
   if (!fs.existsSync(tree)) {
-    // Unpacking takes 150 MB, which a process of its own gives back and a server would keep. Where none can be started, it is done here.
-    const { error } = spawnSync(process.execPath, [unpackOnly], { stdio: ['ignore', 'inherit', 'inherit'] })
-    if (error !== undefined || !fs.existsSync(tree)) unpack(cache, tree)
+    // Unpacking takes 150 MB, which a process of its own gives back and a server would keep. Where that did not work, it is done here, or says why not.
+    spawnSync(process.execPath, [unpackOnly], { stdio: 'ignore' })
+    if (!fs.existsSync(tree)) unpack(cache, tree)
   }
   assertOwn(tree)
   const wrong = differences(tree)
