@@ -48,9 +48,23 @@ function scopeOf(signing: Signing, time: string): { credential: string; scope: s
   const region = own.region ?? server.region ?? 'us-east-1'
   const service = own.service ?? 's3'
   const terminator = own.terminator ?? 'aws4_request'
-  const key = [region, service, terminator].reduce<Buffer>((previous, piece) => hmac(previous, piece), hmac(`AWS4${signing.secretAccessKey ?? server.secretAccessKey}`, date))
+  const key = derivedKey([signing.secretAccessKey ?? server.secretAccessKey, date, region, service, terminator])
   const scope = `${date}/${region}/${service}/${terminator}`
   return { credential: `${signing.accessKeyId ?? server.accessKeyId}/${scope}`, scope, key }
+}
+
+const keys = new Map<string, Buffer>()
+const keysMax = 1000
+
+/** Remembered, as clients do: who signs a million requests derives it once. */
+function derivedKey(pieces: readonly string[]): Buffer {
+  const name = pieces.join('\n')
+  const known = keys.get(name)
+  if (known !== undefined) return known
+  const key = pieces.reduce<Buffer | null>((previous, piece) => (previous === null ? Buffer.from(`AWS4${piece}`) : hmac(previous, piece)), null) as Buffer
+  if (keys.size >= keysMax) keys.clear()
+  keys.set(name, key)
+  return key
 }
 
 function signatureOf(method: string, path: string, query: string, headers: Readonly<Record<string, string>>, payload: string, time: string, scope: string, key: Buffer): string {

@@ -11,6 +11,8 @@ import type { Finding, PromiseOptions } from './runner/promise.ts'
 export const row = 'slow clients'
 export const promise = 'Ten thousand idle and slow connections do not keep a good client waiting, and each is ended by its limit'
 export const method = 'silent, idle, dripping and hardly reading connections of six kinds beside one client that puts and gets'
+/** Of a full run it has the minute from which on the crowd is complete. */
+export const weight = 3
 
 /** Shorter runs look at a small crowd, and do not wait for its end. */
 const fullSeconds = 60
