@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parse as parseYaml, stringify } from 'yaml'
 import { cliHelp, completionScript, parseCli, type Parsed } from './cli/commands.ts'
 import { UsageError } from './cli/options.ts'
 import { list, seriesOf, table, topOf, topText } from './cli/view.ts'
@@ -76,9 +78,31 @@ async function call({ command: { words }, takes, options }: Parsed, client: Cont
     print(items.length === 0 ? 'none\n' : table(items, shownColumns, program.isTerminal), items)
     return done
   }
+  if (words === 'limits') {
+    const set = options['set']
+    const limits = JSON.parse(await (set === undefined ? client.ask('GET', '/admin/v1/limits') : client.ask('PUT', '/admin/v1/limits', limitsOf(set)))) as Limits
+    print(limitsText(limits), limits)
+    return done
+  }
   const answer = JSON.parse(await single(client, words, encodeURIComponent(takes[0] ?? ''), options)) as Record<string, unknown>
   print(list(answer), answer)
   return words === 'status' && answer['ready'] !== true ? refused : done
+}
+
+type Limits = Readonly<Record<'file' | 'readAt' | 'refusal' | 'server' | 'limits', unknown>>
+
+function limitsOf(file: string): object {
+  const document: unknown = parseYaml(readFileSync(file, 'utf8'))
+  if (typeof document !== 'object' || document === null) throw new UsageError(`${file} is no document of limits`)
+  return document
+}
+
+/** A document that can be changed and set again, below what is to be known of it. */
+function limitsText({ file, readAt, refusal, server, limits }: Limits): string {
+  const { at, reason } = (refusal ?? {}) as { at?: string; reason?: string }
+  const from = file === null ? 'No limits: HOLDFAST_LIMITS_FILE is not set.' : `In force as read from ${String(file)} at ${String(readAt)}.`
+  const newer = refusal === null ? [] : [`What it says since ${at} is refused:`, ...String(reason).split('\n')]
+  return `${[from, ...newer].map((line) => `# ${line}\n`).join('')}${stringify({ server, limits })}`
 }
 
 function listPath(words: string, first: string, account: string | undefined): string {

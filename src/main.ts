@@ -13,8 +13,10 @@ import { createAuth } from './auth/auth.ts'
 import { readBootstrap } from './bootstrap-file.ts'
 import { isCliCommand } from './cli/commands.ts'
 import { ConfigError, helpText, loadConfig, shownConfig, type Config } from './config.ts'
+import { createAdmission } from './gateway/admission.ts'
 import { controlApp, createAdminTokens, type AdminRoute, type DebugAccess } from './gateway/control.ts'
 import { listen } from './gateway/server.ts'
+import { limitsPart } from './limits-file.ts'
 import { startEmbedded } from './metadata/postgres/embedded.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
 import type { MetadataStore } from './metadata/store.ts'
@@ -104,6 +106,8 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   }
   const access = await open(standardAccessLog(config), (opened) => opened.close())
   const serving = servers ?? await serveS3({ config, tls, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
+  // Where others serve, this one reads the same file, so that it can tell and change what is in it.
+  const admission = 'admission' in serving ? serving.admission : await open(createAdmission({ file: config.limitsFile, processes: config.processes, log }), (opened) => opened.close())
   neighbours.serve(blobs, servers)
   const others = neighbours.others()
   const sweeper = createSweeper({
@@ -119,7 +123,7 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   })
   health.admin = adminRoutes({
     version, config: shownConfig(config), durability: config.durability, database: embedded === null ? 'external' : 'embedded', rootAccountId: rootKeys.accountId, store, sweeper, scrubber, tokens, log,
-    processes: () => ({ wanted: config.processes, serving: servers?.fleet.serving() ?? 1 }), notReady: () => notReady(health),
+    limits: limitsPart(admission), processes: () => ({ wanted: config.processes, serving: servers?.fleet.serving() ?? 1 }), notReady: () => notReady(health),
     setLogLevel: async (level) => {
       log.level = level
       await servers?.setLogLevel(level)

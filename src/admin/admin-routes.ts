@@ -4,6 +4,7 @@ import type { AccessKeySummary, AdminStore } from '../metadata/store.ts'
 import type { ScrubStatus, SweeperStatus, SweepReport } from '../storage/backend.ts'
 import { logLevels, type LogLevel, type OwnLog } from '../telemetry/log.ts'
 import { newKeyPair } from './keys.ts'
+import { limitsRoutes, type LimitsPart } from './limits-routes.ts'
 
 /** What the admin API needs of the running server. */
 export interface AdminParts {
@@ -16,6 +17,7 @@ export interface AdminParts {
   readonly store: AdminStore
   readonly sweeper: { status(): SweeperStatus; runOnce(): Promise<SweepReport> }
   readonly scrubber: { status(): ScrubStatus }
+  readonly limits: LimitsPart
   readonly tokens: AdminTokens
   readonly log: OwnLog
   readonly processes: () => { readonly wanted: number; readonly serving: number }
@@ -49,7 +51,7 @@ const all = (items: readonly unknown[]): { items: readonly unknown[]; next: null
 
 /** Every call of the admin API, one entry each. */
 export function adminRoutes(parts: AdminParts): readonly AdminRoute[] {
-  return [...serverRoutes(parts), ...identityRoutes(parts), ...jobRoutes(parts)]
+  return [...serverRoutes(parts), ...identityRoutes(parts), ...limitsRoutes(parts), ...jobRoutes(parts)]
 }
 
 function serverRoutes({ version, durability, database, config, store, tokens, log, processes, notReady, setLogLevel, drain }: AdminParts): readonly AdminRoute[] {

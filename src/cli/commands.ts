@@ -30,6 +30,7 @@ export const cliCommands: readonly CliCommand[] = [
   { words: 'jobs', takes: [], options: none, help: 'what runs in the background' },
   { words: 'sweep', takes: [], options: none, help: 'starts a pass of the sweeper now' },
   { words: 'log-level', takes: [], options: { set: { value: 'LEVEL', help: 'debug, info, warn or error, until the next start' } }, help: 'least important messages that are logged' },
+  { words: 'limits', takes: [], options: { set: { value: 'FILE', help: 'replaces all of them by this document (YAML or JSON)' } }, help: 'rates and requests at once in force, as the document that --set takes' },
   { words: 'drain', takes: [], options: none, help: 'lets running requests finish, then stops the server' },
   { words: 'top', takes: [], options: { seconds: { value: 'N', help: 'between two looks; default 2' }, count: { value: 'N', help: 'so many looks; default: until Ctrl-C' } }, help: 'requests by operation, as they come' },
   { words: 'completion', takes: ['SHELL'], options: none, help: 'completion for bash, zsh or fish: eval "$(holdfast completion bash)"' },

@@ -3,8 +3,10 @@ import { LRUCache } from 'lru-cache'
 import { S3Error } from '../domain/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { limitsLookMs, limitedNamesMax, loadLookMs } from './limits.ts'
-import { noLimits, parseLimits, type Limit, type LimitedBy, type LimitsDocument } from './limits-document.ts'
+import { limitedBy, noLimits, parseLimits, readLimits, type Limit, type LimitedBy, type LimitsDocument } from './limits-document.ts'
 import { createTurns, type Turns } from './turns.ts'
+
+export { limitedBy, readLimits, type LimitsDocument }
 
 /** Whether a request is taken now: rates of addresses, keys, accounts and buckets, requests at once, and the state of this process. */
 export interface Admission {
@@ -17,10 +19,22 @@ export interface Admission {
   readonly document: LimitsDocument
   /** From now on. Counts of before are forgotten, what waits keeps its turn. */
   apply(document: LimitsDocument): void
+  /** Of the file that the document comes from; null: there is none. */
+  source(): LimitsSource | null
+  /** Looks at the file now instead of within a second. */
+  look(): void
   /** Refused requests by limit (`bucket_requests`, `account_queue` ...), from the start on. */
   readonly refused: Readonly<Record<string, number>>
   waiting(): number
   close(): void
+}
+
+export interface LimitsSource {
+  readonly file: string
+  /** When what is in force was read. */
+  readonly readAt: number
+  /** What the file says now and why it is not in force; null when it is. */
+  readonly refusal: { readonly at: number; readonly reason: string } | null
 }
 
 export interface Who {
@@ -167,6 +181,8 @@ export function createAdmission({ file, processes, log }: AdmissionOptions): Adm
       return document
     },
     apply,
+    source: () => watched?.source() ?? null,
+    look: () => watched?.look(),
     refused,
     waiting: () => turns?.waiting() ?? 0,
     close() {
@@ -209,30 +225,33 @@ function residentBytes(): number {
 }
 
 /** Reads the document, now and when it changes. One that cannot be applied is refused, and the one before stays. */
-function watchFile(file: string, apply: (document: LimitsDocument) => void, log: AdmissionOptions['log']): { close(): void } {
+function watchFile(file: string, apply: (document: LimitsDocument) => void, log: AdmissionOptions['log']): Pick<Admission, 'look' | 'close'> & { source(): LimitsSource } {
   let text = readFileSync(file, 'utf8')
   let seen = statOf(file)
-  let refused: string | null = null
+  let readAt = Date.now()
+  let refusal: LimitsSource['refusal'] = null
   apply(parseLimits(text))
-  const timer = setInterval(() => {
+  function look(): void {
     try {
       const now = statOf(file)
-      if (now === seen && refused === null) return
+      if (now === seen && refusal === null) return
       const next = readFileSync(file, 'utf8')
       seen = now
-      if (next === text && refused === null) return
+      if (next === text && refusal === null) return
       if (next !== text) apply(parseLimits(next))
       text = next
-      refused = null
+      readAt = Date.now()
+      refusal = null
       log.info('The limits were read anew', { file })
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
-      if (reason === refused) return
-      refused = reason
+      if (reason === refusal?.reason) return
+      refusal = { at: Date.now(), reason }
       log.error('The new limits are refused, those that were there before stay', { file, reason })
     }
-  }, limitsLookMs).unref()
-  return { close: () => clearInterval(timer) }
+  }
+  const timer = setInterval(look, limitsLookMs).unref()
+  return { source: () => ({ file, readAt, refusal }), look, close: () => clearInterval(timer) }
 }
 
 function statOf(file: string): string {

@@ -185,6 +185,8 @@ export interface DurablePlace {
   readonly path: string
   /** Fail with EEXIST instead of replacing a file. */
   readonly exclusive?: boolean
+  /** A file may be there already that nothing else has a copy of: when the sync of its folder fails, the new one stays rather than none. */
+  readonly replaces?: boolean
   /** False: nothing is synced, so that the file survives the death of the process but not a loss of power. Default true. */
   readonly synced?: boolean
 }
@@ -223,7 +225,7 @@ export async function durably(place: DurablePlace, write: (fd: number, temporary
     failpoint?.('file durable', place.path)
     return true
   } catch (error) {
-    await Promise.allSettled([unlink(temporary), ...(placed ? [unlink(final)] : [])])
+    await Promise.allSettled([unlink(temporary), ...(placed && place.replaces !== true ? [unlink(final)] : [])])
     throw error
   } finally {
     await handle.close()
