@@ -66,7 +66,7 @@ type Print = (text: string, value: unknown) => void
 /** The columns of each list. */
 const columns: Readonly<Record<string, readonly string[]>> = {
   'config running': ['variable', 'value', 'default'], 'accounts list': ['id', 'displayName', 'email', 'root', 'buckets', 'createdAt'], 'accounts users': ['name', 'path', 'createdAt'],
-  'keys list': ['accessKeyId', 'accountId', 'userName', 'enabled', 'createdAt'],
+  'keys list': ['accessKeyId', 'accountId', 'userName', 'enabled', 'admin', 'createdAt'],
   buckets: ['name', 'accountId', 'versioning', 'objects', 'versions', 'bytes', 'createdAt'],
   jobs: ['name', 'passes', 'lastPassAt', 'stopped', 'figures'],
 }
@@ -129,7 +129,7 @@ async function allItems(client: ControlClient, path: string): Promise<Record<str
 function single(client: ControlClient, words: string, id: string, options: Parsed['options']): Promise<string> {
   switch (words) {
     case 'accounts create': return client.ask('POST', '/admin/v1/accounts', { displayName: options['name'], ...options['email'] === undefined ? {} : { email: options['email'] } })
-    case 'keys create': return client.ask('POST', '/admin/v1/keys', { accountId: options['account'], userName: options['user'] ?? null })
+    case 'keys create': return client.ask('POST', '/admin/v1/keys', { accountId: options['account'], userName: options['user'] ?? null, admin: options['admin'] !== undefined })
     case 'keys rotate': case 'keys disable': case 'keys enable': return client.ask('POST', `/admin/v1/keys/${id}/${words.slice('keys '.length)}`)
     case 'sweep': return client.ask('POST', '/admin/v1/jobs/sweeper/run')
     case 'drain': return client.ask('POST', '/admin/v1/drain')

@@ -7,19 +7,20 @@ import { banner, endpointOf } from './admin/banner.ts'
 import { lockDataFolder, withoutOldServers } from './admin/data-lock.ts'
 import { openKeyFolder, type KeyFolder, type KeyPair } from './admin/keys.ts'
 import { createLifecycle, onSignals, Stopped, together, type Lifecycle } from './admin/lifecycle.ts'
-import { decideRoot, rootKeysOf, rootKeysOnly } from './admin/root-account.ts'
+import { controlKeys, decideRoot, rootKeysOf } from './admin/root-account.ts'
 import { supervise } from './admin/supervise.ts'
 import { createAuth } from './auth/auth.ts'
 import { readBootstrap } from './bootstrap-file.ts'
 import { isCliCommand } from './cli/commands.ts'
 import { ConfigError, helpText, loadConfig, shownConfig, type Config } from './config.ts'
+import { S3Error } from './domain/errors.ts'
 import { createAdmission } from './gateway/admission.ts'
 import { controlApp, createAdminTokens, type AdminRoute, type DebugAccess } from './gateway/control.ts'
 import { listen } from './gateway/server.ts'
 import { limitsPart } from './limits-file.ts'
 import { startEmbedded } from './metadata/postgres/embedded.ts'
 import { openPostgresStore } from './metadata/postgres/store.ts'
-import type { MetadataStore } from './metadata/store.ts'
+import type { AccessKey, MetadataStore } from './metadata/store.ts'
 import { startServers } from './processes.ts'
 import { meetNeighbours } from './replicas.ts'
 import { openRoom, serveS3, tlsOf } from './serve.ts'
@@ -100,9 +101,10 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
   if (servers !== null) onForce(() => servers.fleet.kill())
   const profiles = await open(createProfiles({ name: several ? 'supervisor' : 'server', pools: () => pool.pools() }), (opened) => opened.close())
   const tokens = createAdminTokens()
+  const holder = controlKeys(root, (id) => storedKey(store, id))
   health.debug = {
-    auth: createAuth({ region: config.region, signatureV2: 'off', publicHost: null, accessKey: rootKeysOnly(root), now: Date.now }),
-    region: config.region, tokens, targets: () => [...servers?.profiles() ?? [], profiles],
+    auth: createAuth({ region: config.region, signatureV2: 'off', publicHost: null, accessKey: holder, now: Date.now }),
+    holder, rootAccountId: rootKeys.accountId, region: config.region, tokens, targets: () => [...servers?.profiles() ?? [], profiles],
   }
   const access = await open(standardAccessLog(config), (opened) => opened.close())
   const serving = servers ?? await serveS3({ config, tls, store, blobs, rootKeys, port: config.port, log, meters, access }, open)
@@ -167,6 +169,16 @@ async function notReady({ store, serving }: Health): Promise<string | null> {
   if (serving === null) return 'the server is stopping'
   if (!serving()) return 'no server process is running'
   return store.ping().then(() => null, () => 'the metadata database does not answer')
+}
+
+/** As the database has it now, whichever process changed it. */
+async function storedKey(store: MetadataStore, id: string): Promise<AccessKey | null> {
+  try {
+    await store.catchUp()
+    return await store.accessKey(id)
+  } catch (error) {
+    throw new S3Error('ServiceUnavailable', undefined, { cause: error })
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { randomBytes, randomInt } from 'node:crypto'
-import { AdminError, type AdminRoute, type AdminTokens, type Schema } from '../gateway/control.ts'
+import { AdminError, type AdminRoute, type AdminTokens, type Asker, type Schema } from '../gateway/control.ts'
 import type { AccessKeySummary, AdminStore } from '../metadata/store.ts'
 import type { ScrubStatus, SweeperStatus, SweepReport } from '../storage/backend.ts'
 import { logLevels, type LogLevel, type OwnLog } from '../telemetry/log.ts'
@@ -38,7 +38,7 @@ const listOf = (item: Schema): Schema => object({ items: { type: 'array', items:
 
 const account = object({ id: text, canonicalId: text, displayName: text, email: text, root: flag, createdAt: text, buckets: whole })
 const user = object({ name: text, path: text, createdAt: text, policies: { type: 'array', items: { type: 'object', additionalProperties: true } } })
-const key = object({ accessKeyId: text, accountId: text, userName: textOrNull, enabled: flag, createdAt: text })
+const key = object({ accessKeyId: text, accountId: text, userName: textOrNull, enabled: flag, admin: flag, createdAt: text })
 const newKey = object({ ...key.properties, secretAccessKey: { type: 'string', description: 'Shown this once' } })
 const bucket = object({ name: text, accountId: text, region: text, versioning: text, createdAt: text, objects: whole, versions: whole, bytes: whole })
 const job = object({ name: text, passes: whole, lastPassAt: textOrNull, stopped: textOrNull, figures: { type: 'object', additionalProperties: true } })
@@ -57,7 +57,7 @@ export function adminRoutes(parts: AdminParts): readonly AdminRoute[] {
 function serverRoutes({ version, durability, database, config, store, tokens, log, processes, notReady, setLogLevel, drain }: AdminParts): readonly AdminRoute[] {
   const startedAt = time(performance.timeOrigin)
   return [
-    { name: 'createToken', method: 'POST', path: '/token', summary: 'A short-lived bearer token', needs: 'signature', status: 201, answer: object({ token: text, expiresAt: text }), run: () => tokens.issue() },
+    { name: 'createToken', method: 'POST', path: '/token', summary: 'A short-lived bearer token', needs: 'signature', status: 201, answer: object({ token: text, expiresAt: text }), run: ({ by }) => tokens.issue(by.accessKeyId) },
     {
       name: 'getStatus', method: 'GET', path: '/status', summary: 'How the server is', answer: object({
         version: text, node: text, startedAt: text, ready: flag, reason: textOrNull, durability: text, database: text, processes: object({ wanted: whole, serving: whole }),
@@ -109,17 +109,22 @@ function identityRoutes({ store, rootAccountId, log }: AdminParts): readonly Adm
     if (found === undefined) throw new AdminError(404, `There is no access key ${id}.`)
     return found
   }
-  /** Those come from the configuration with each start: what is changed here would not last, or would lock everybody out. */
-  function assertOwn({ accountId, userName }: { readonly accountId: string; readonly userName: string | null }): void {
-    if (accountId === rootAccountId && userName === null) {
+  /**
+   * Root keys come from the configuration with each start: what is changed here would not last, or would lock everybody out. The
+   * root account's users can have all of its rights: an admin key that gave itself one of their keys would be as good as root.
+   */
+  function assertMay(by: Asker, { accountId, userName }: { readonly accountId: string; readonly userName: string | null }): void {
+    if (accountId !== rootAccountId) return
+    if (userName === null) {
       throw new AdminError(409, 'The root account’s own keys come from the configuration: change HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY, or the bootstrap file, and start anew.')
     }
+    if (!by.root) throw new AdminError(403, 'An admin key changes no keys of the root account and its users: sign with the root account’s own keys.')
   }
-  async function enable(id: string, enabled: boolean): Promise<unknown> {
+  async function enable(by: Asker, id: string, enabled: boolean): Promise<unknown> {
     const found = await existing(id)
-    assertOwn(found)
+    assertMay(by, found)
     await store.enableAccessKey(id, enabled)
-    log.warn(`An access key was ${enabled ? 'enabled' : 'disabled'} through the control port`, { accessKeyId: id })
+    log.warn(`An access key was ${enabled ? 'enabled' : 'disabled'} through the control port`, { accessKeyId: id, by: by.accessKeyId })
     return timed({ ...found, enabled })
   }
 
@@ -147,31 +152,32 @@ function identityRoutes({ store, rootAccountId, log }: AdminParts): readonly Adm
       run: async ({ query }) => all((await store.accessKeys(query.get('account') ?? null)).map(timed)),
     },
     {
-      name: 'createKey', method: 'POST', path: '/keys', summary: 'A new pair for an account or for a user of it', status: 201, answer: newKey, body: object({ accountId: text, userName: textOrNull }, ['accountId']),
-      async run({ body }) {
+      name: 'createKey', method: 'POST', path: '/keys', summary: 'A new pair for an account or for a user of it', status: 201, answer: newKey, body: object({ accountId: text, userName: textOrNull, admin: { type: 'boolean', description: 'It opens this API, too; default false' } }, ['accountId']),
+      async run({ body, by }) {
+        const admin = body['admin'] === true
         const owner = { accountId: String(body['accountId']), userName: (body['userName'] ?? null) as string | null }
-        assertOwn(owner)
+        assertMay(by, owner)
         const pair = newKeyPair()
-        const result = await store.createAccessKey({ ...owner, ...pair })
+        const result = await store.createAccessKey({ ...owner, admin, ...pair })
         if (result !== 'made') throw result === 'taken' ? new AdminError(503, 'The id that was drawn is taken: ask again.') : new AdminError(404, `There is ${result}.`)
-        log.warn('An access key was made through the control port', { accessKeyId: pair.accessKeyId })
-        return { ...owner, ...pair, enabled: true, createdAt: time(Date.now()) }
+        log.warn('An access key was made through the control port', { accessKeyId: pair.accessKeyId, admin, by: by.accessKeyId })
+        return { ...owner, ...pair, enabled: true, admin, createdAt: time(Date.now()) }
       },
     },
     {
       name: 'rotateKey', method: 'POST', path: '/keys/{id}/rotate', summary: 'A new pair for whoever holds this one, which is disabled', status: 201, answer: newKey,
-      async run({ path }) {
+      async run({ path, by }) {
         const old = await existing(path['id'] ?? '')
-        assertOwn(old)
+        assertMay(by, old)
         const pair = newKeyPair()
         const made = await store.rotateAccessKey(old.accessKeyId, pair)
         if (made === null) throw new AdminError(404, `There is no access key ${old.accessKeyId}.`)
-        log.warn('An access key was rotated through the control port', { old: old.accessKeyId, accessKeyId: pair.accessKeyId })
+        log.warn('An access key was rotated through the control port', { old: old.accessKeyId, accessKeyId: pair.accessKeyId, by: by.accessKeyId })
         return { ...timed(made), secretAccessKey: pair.secretAccessKey }
       },
     },
-    { name: 'disableKey', method: 'POST', path: '/keys/{id}/disable', summary: 'It opens nothing any more', answer: key, run: ({ path }) => enable(path['id'] ?? '', false) },
-    { name: 'enableKey', method: 'POST', path: '/keys/{id}/enable', summary: 'It opens again what it did', answer: key, run: ({ path }) => enable(path['id'] ?? '', true) },
+    { name: 'disableKey', method: 'POST', path: '/keys/{id}/disable', summary: 'It opens nothing any more', answer: key, run: ({ path, by }) => enable(by, path['id'] ?? '', false) },
+    { name: 'enableKey', method: 'POST', path: '/keys/{id}/enable', summary: 'It opens again what it did', answer: key, run: ({ path, by }) => enable(by, path['id'] ?? '', true) },
   ]
 }
 

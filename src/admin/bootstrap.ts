@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { parse as parseYaml } from 'yaml'
 import type { PolicyDocument } from '../domain/model.ts'
-import type { Bootstrap, BootstrapAccount } from '../metadata/store.ts'
+import type { Bootstrap, BootstrapAccount, BootstrapKey } from '../metadata/store.ts'
 
 type KeyPair = BootstrapAccount['accessKeys'][number]
 type User = BootstrapAccount['users'][number]
@@ -80,12 +80,15 @@ function createReader(problems: string[], rules: BootstrapRules) {
     return initial ?? ''
   }
 
-  function keyPair(value: unknown, at: string): KeyPair {
-    const fields = object(value, at, ['accessKeyId', 'secretAccessKey'])
+  function keyPair(value: unknown, at: string, root: boolean): BootstrapKey {
+    const fields = object(value, at, ['accessKeyId', 'secretAccessKey', 'admin'])
     const pair = { accessKeyId: String(fields['accessKeyId'] ?? ''), secretAccessKey: String(fields['secretAccessKey'] ?? '') }
     const problem = rules.keyProblem(pair)
     if (problem !== null) problems.push(`${at}: ${problem}`)
-    return pair
+    const admin = fields['admin'] ?? false
+    if (typeof admin !== 'boolean') problems.push(`${at}.admin: must be true or false`)
+    if (admin === true && root) problems.push(`${at}.admin: the root account's own keys open the admin API already`)
+    return admin === true ? { ...pair, admin } : pair
   }
 
   function policy(value: unknown, at: string): PolicyDocument {
@@ -106,7 +109,7 @@ function createReader(problems: string[], rules: BootstrapRules) {
     return {
       name: text(fields['name'], `${at}.name`, /^[\w+=,.@-]{1,64}$/, '1 to 64 characters of A-Z a-z 0-9 + = , . @ _ -', null),
       path: text(fields['path'], `${at}.path`, /^\/([\x21-\x7e]{0,510}\/)?$/, 'a path that begins and ends with /', '/'),
-      accessKeys: list(fields['accessKeys'], `${at}.accessKeys`).map((item, index) => keyPair(item, `${at}.accessKeys[${index}]`)),
+      accessKeys: list(fields['accessKeys'], `${at}.accessKeys`).map((item, index) => keyPair(item, `${at}.accessKeys[${index}]`, false)),
       policies: list(fields['policies'], `${at}.policies`).map((item, index) => policy(item, `${at}.policies[${index}]`)),
     }
   }
@@ -124,7 +127,7 @@ function createReader(problems: string[], rules: BootstrapRules) {
       canonicalId: text(fields['canonicalId'], `${at}.canonicalId`, /^[0-9a-f]{64}$/, '64 hex digits in lower case', digest),
       displayName,
       email: text(fields['email'], `${at}.email`, /^[^\s@]+@[^\s@]+$/, 'an e-mail address', ''),
-      accessKeys: list(fields['accessKeys'], `${at}.accessKeys`).map((item, position) => keyPair(item, `${at}.accessKeys[${position}]`)),
+      accessKeys: list(fields['accessKeys'], `${at}.accessKeys`).map((item, position) => keyPair(item, `${at}.accessKeys[${position}]`, root === true)),
       users: list(fields['users'], `${at}.users`).map((item, position) => user(item, `${at}.users[${position}]`)),
     }
   }

@@ -48,7 +48,7 @@ export function limitsRoutes({ limits: part, log }: { readonly limits: LimitsPar
     {
       name: 'setLimits', method: 'PUT', path: '/limits', summary: 'Replaces all of them, in the file that HOLDFAST_LIMITS_FILE names: in force within a second wherever it is read, and after the next start',
       body: { type: 'object', properties: document, required: ['limits'] }, answer: shown,
-      async run({ body }) {
+      async run({ body, by }) {
         const file = part.show().source?.file
         if (file === undefined) throw new AdminError(409, 'The limits are kept in a file, and none is named: set HOLDFAST_LIMITS_FILE and start anew.')
         try {
@@ -62,7 +62,7 @@ export function limitsRoutes({ limits: part, log }: { readonly limits: LimitsPar
           log.error('The file of the limits cannot be replaced', { file, error })
           throw new AdminError(409, `${file} cannot be replaced (${(error as NodeJS.ErrnoException).code ?? String(error)}): change it where it comes from, a ConfigMap for instance, or mount its folder so that the server may write there.`)
         }
-        log.warn('The limits were changed through the control port', { file })
+        log.warn('The limits were changed through the control port', { file, by: by.accessKeyId })
         return answer()
       },
     },

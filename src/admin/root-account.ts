@@ -63,13 +63,20 @@ export function withoutOldRootKeys(root: RootKeys, accessKey: (id: string) => Pr
   }
 }
 
-/** Looks up the root account's own access keys and no others, without a database: who may look into a live server. */
-export function rootKeysOnly({ bootstrap }: RootAccount): (id: string) => Promise<AccessKey | null> {
+/**
+ * Looks up who may ask on the control port: the root account's own keys, without a database, so that a server in trouble can be looked
+ * at; and, by `stored`, keys that are flagged as admin. A root key that this start did not name opens nothing, whatever is stored of it.
+ */
+export function controlKeys({ bootstrap }: RootAccount, stored: (id: string) => Promise<AccessKey | null>): (id: string) => Promise<AccessKey | null> {
   const [root] = bootstrap.accounts
   return async (id) => {
-    const pair = root?.accessKeys.find((key) => key.accessKeyId === id)
-    if (root === undefined || pair === undefined) return null
-    const account = { id: root.id, canonicalId: root.canonicalId, displayName: root.displayName, email: root.email }
-    return { ...pair, enabled: true, account, user: null }
+    if (root === undefined) return null
+    const pair = root.accessKeys.find((key) => key.accessKeyId === id)
+    if (pair !== undefined) {
+      const account = { id: root.id, canonicalId: root.canonicalId, displayName: root.displayName, email: root.email }
+      return { ...pair, enabled: true, admin: false, account, user: null }
+    }
+    const key = await stored(id)
+    return key === null || !key.admin || (key.account.id === root.id && key.user === null) ? null : key
   }
 }

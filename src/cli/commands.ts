@@ -7,8 +7,8 @@ export interface CliCommand {
   readonly words: string
   /** Names of what follows, each needed. */
   readonly takes: readonly string[]
-  /** Options with a value, by name; true: needed. */
-  readonly options: Readonly<Record<string, { readonly value: string; readonly needed?: true; readonly help: string }>>
+  /** Options by name; value null: it has none. */
+  readonly options: Readonly<Record<string, { readonly value: string | null; readonly needed?: true; readonly help: string }>>
   readonly help: string
 }
 
@@ -22,7 +22,7 @@ export const cliCommands: readonly CliCommand[] = [
   { words: 'accounts create', takes: [], options: { name: { value: 'NAME', needed: true, help: 'display name' }, email: { value: 'ADDRESS', help: 'e-mail address' } }, help: 'a new account' },
   { words: 'accounts users', takes: ['ACCOUNT'], options: none, help: 'users of an account' },
   { words: 'keys list', takes: [], options: { account: { value: 'ID', help: 'only those of this account' } }, help: 'access keys, without secrets' },
-  { words: 'keys create', takes: [], options: { account: { value: 'ID', needed: true, help: 'whose' }, user: { value: 'NAME', help: 'of this user of it' } }, help: 'a new pair; the secret is shown this once' },
+  { words: 'keys create', takes: [], options: { account: { value: 'ID', needed: true, help: 'whose' }, user: { value: 'NAME', help: 'of this user of it' }, admin: { value: null, help: 'it opens the admin API and these commands, too' } }, help: 'a new pair; the secret is shown this once' },
   { words: 'keys rotate', takes: ['KEY'], options: none, help: 'a new pair for whoever holds this one, which is disabled' },
   { words: 'keys disable', takes: ['KEY'], options: none, help: 'it opens nothing any more' },
   { words: 'keys enable', takes: ['KEY'], options: none, help: 'it opens again what it did' },
@@ -64,17 +64,17 @@ export function parseCli(argv: readonly string[]): Parsed | null {
     throw new UsageError(below.length > 0 ? `${first} needs one of: ${below.join(', ')}` : `there is no command ${first}; help shows what there is`)
   }
   const named = Object.keys(command.options)
-  const { values, positionals } = parsed(argv.slice(command.words.split(' ').length), named)
+  const { values, positionals } = parsed(argv.slice(command.words.split(' ').length), command)
   if (positionals.length !== command.takes.length) throw new UsageError(`${command.words} takes ${command.takes.length === 0 ? 'no arguments' : command.takes.join(' ')}`)
   const missing = named.find((name) => command.options[name]?.needed === true && values[name] === undefined)
   if (missing !== undefined) throw new UsageError(`${command.words} needs --${missing} ${command.options[missing]?.value}`)
-  const options = Object.fromEntries(named.map((name) => [name, values[name] as string | undefined]))
+  const options = Object.fromEntries(named.map((name) => [name, values[name] === true ? 'true' : values[name] as string | undefined]))
   return { command, takes: positionals, options, json: values['json'] === true, control: (values['control'] as string | undefined) ?? null }
 }
 
-function parsed(args: readonly string[], named: readonly string[]): { values: Record<string, string | boolean | undefined>; positionals: string[] } {
+function parsed(args: readonly string[], { options: known }: CliCommand): { values: Record<string, string | boolean | undefined>; positionals: string[] } {
   try {
-    const options = Object.fromEntries(named.map((name) => [name, { type: 'string' as const }]))
+    const options = Object.fromEntries(Object.entries(known).map(([name, { value }]) => [name, { type: value === null ? 'boolean' as const : 'string' as const }]))
     return parseArgs({ args: [...args], allowPositionals: true, options: { ...options, json: { type: 'boolean' }, control: { type: 'string' }, help: { type: 'boolean' } } })
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error })
@@ -83,14 +83,15 @@ function parsed(args: readonly string[], named: readonly string[]): { values: Re
 
 export function cliHelp(): string {
   const rows = cliCommands.flatMap(({ words, takes, options, help }): [string, string][] => [
-    [[words, ...takes].join(' '), help], ...Object.entries(options).map(([name, option]): [string, string] => [`    --${name} ${option.value}`, option.help + (option.needed === true ? ' (needed)' : '')]),
+    [[words, ...takes].join(' '), help], ...Object.entries(options).map(([name, option]): [string, string] => [`    --${name} ${option.value ?? ''}`.trimEnd(), option.help + (option.needed === true ? ' (needed)' : '')]),
   ])
   const line = ([name, help]: readonly [string, string]): string => `  ${name.padEnd(26)} ${help}`
   return [
     'holdfast COMMAND [options]', '', ...Object.entries(otherCommands).map(line), '', ...rows.map(line), '',
     'Everywhere:', line(['--json', 'JSON and nothing else on standard output']),
     line(['--control URL', 'control port of the server; default: as HOLDFAST_HOST and HOLDFAST_CONTROL_PORT say']), line(['--help', 'this text']), '',
-    'Keys come from HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY, else from the bootstrap file, else from the data folder.', '',
+    'Keys come from HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY, where a pair that was made with --admin may stand, else from the',
+    'bootstrap file, else from the data folder.', '',
     'Exit codes: 0 done; 1 refused, not ready or not in order; 2 not understood; 3 the server cannot be reached. scrub and fsck say their own.', '',
   ].join('\n')
 }

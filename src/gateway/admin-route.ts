@@ -31,12 +31,20 @@ export interface Asked {
   readonly query: Query
   /** As the route's schema says. */
   readonly body: Readonly<Record<string, unknown>>
+  readonly by: Asker
+}
+
+/** Whose signature or token it was. */
+export interface Asker {
+  readonly accessKeyId: string
+  /** One of the root account's own keys; else an admin key. */
+  readonly root: boolean
 }
 
 /** What an operator asked wrongly, or what cannot be now. */
 export class AdminError extends Error {
-  readonly status: 400 | 404 | 409 | 503
-  constructor(status: 400 | 404 | 409 | 503, message: string) {
+  readonly status: 400 | 403 | 404 | 409 | 503
+  constructor(status: 400 | 403 | 404 | 409 | 503, message: string) {
     super(message)
     this.name = 'AdminError'
     this.status = status
@@ -92,8 +100,8 @@ export function openApi(routes: readonly AdminRoute[], version: string): Record<
     components: {
       schemas: { Error: { type: 'object', required: ['error', 'message'], properties: { error: { type: 'string' }, message: { type: 'string' }, next: { type: 'string' } } } },
       securitySchemes: {
-        signature: { type: 'apiKey', in: 'header', name: 'Authorization', description: 'AWS signature version 4 for the service s3, by the root account’s own keys' },
-        token: { type: 'http', scheme: 'bearer', description: 'From POST /admin/v1/token; valid for a quarter of an hour' },
+        signature: { type: 'apiKey', in: 'header', name: 'Authorization', description: 'AWS signature version 4 for the service s3, by the root account’s own keys or by an admin key' },
+        token: { type: 'http', scheme: 'bearer', description: 'From POST /admin/v1/token; valid for a quarter of an hour, as long as the key that asked for it is' },
       },
     },
   }

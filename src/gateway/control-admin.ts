@@ -4,7 +4,7 @@ import { Hono, type Context } from 'hono'
 import type { Query } from '../protocol/request.ts'
 import type { Log } from '../telemetry/log.ts'
 import { AdminError, openApi, schemaProblem, selected, type AdminRoute } from './admin-route.ts'
-import { rootRequest, type ControlAccess } from './control-auth.ts'
+import { controlRequest, type ControlAccess } from './control-auth.ts'
 
 export interface AdminAccess {
   readonly version: string
@@ -14,7 +14,7 @@ export interface AdminAccess {
 }
 
 const bodyBytesMax = 64 * 1024
-const codes = { 400: 'InvalidArgument', 404: 'NotFound', 409: 'Conflict', 503: 'ServiceUnavailable' } as const
+const codes = { 400: 'InvalidArgument', 403: 'AccessDenied', 404: 'NotFound', 409: 'Conflict', 503: 'ServiceUnavailable' } as const
 
 /** What is below /admin: the routes of the table and the document about them. Each request is authenticated before anything else is looked at. */
 export function adminApp({ version, log, routes }: AdminAccess, access: () => ControlAccess | null): Hono<{ Bindings: HttpBindings }> {
@@ -26,8 +26,8 @@ export function adminApp({ version, log, routes }: AdminAccess, access: () => Co
     if (known === null || all === null) return c.json({ error: 'ServiceUnavailable', message: 'The server is starting: ask again in a second.' }, 503)
     const body = await readBody(c)
     if (body === null) return c.json({ error: 'InvalidArgument', message: `A body needs a Content-Length of at most ${bodyBytesMax} bytes.` }, 413)
-    const found = await rootRequest(known, c.env.incoming, c.env.outgoing, hash('sha256', body, 'hex'))
-    if ('refusal' in found) return c.json(found.refusal, 403)
+    const found = await controlRequest(known, c.env.incoming, c.env.outgoing, hash('sha256', body, 'hex'))
+    if ('refusal' in found) return c.json(found.refusal, found.status)
     const { rawPath, method, query } = found.request
     if (rawPath === '/admin/openapi.json' && method === 'GET') return c.json(openApi(all, version))
     const here = all.flatMap((route) => {
@@ -40,9 +40,9 @@ export function adminApp({ version, log, routes }: AdminAccess, access: () => Co
       return c.json({ error: 'MethodNotAllowed', message: `Answered here: ${here.map(({ route }) => route.method).join(', ')}.` }, 405)
     }
     const { route, path } = chosen
-    if (route.needs === 'signature' && found.by === 'token') return c.json({ error: 'AccessDenied', message: 'This wants a signature by the root keys, not a token.' }, 403)
+    if (route.needs === 'signature' && found.by === 'token') return c.json({ error: 'AccessDenied', message: 'This wants a signature, not a token.' }, 403)
     try {
-      const answer = await route.run({ path, query: checkedQuery(route, query), body: checkedBody(route, body) })
+      const answer = await route.run({ path, query: checkedQuery(route, query), body: checkedBody(route, body), by: found })
       const fields = query.get('fields')
       return c.json(fields === undefined ? answer as object : selected(answer, fields, route.answer) as object, route.status ?? 200)
     } catch (error) {

@@ -2,7 +2,7 @@ import type { HttpBindings } from '@hono/node-server'
 import { Hono, type Context } from 'hono'
 import type { Query } from '../protocol/request.ts'
 import { profilePage, profileSecondsDefault, profileSecondsMax, type ProfileAnswer, type ProfileTarget } from '../telemetry/profile.ts'
-import { rootRequest, type ControlAccess } from './control-auth.ts'
+import { controlRequest, type ControlAccess } from './control-auth.ts'
 
 export interface DebugAccess extends ControlAccess {
   /** The processes that can be asked: the first one unless `process=` names another. */
@@ -27,8 +27,10 @@ export function debugApp(access: () => DebugAccess | null): Hono<{ Bindings: Htt
     c.header('Referrer-Policy', 'no-referrer')
     const debug = access()
     if (debug === null) return c.json({ error: 'ServiceUnavailable', message: 'The server is starting: ask again in a second.' }, 503)
-    const found = await rootRequest(debug, c.env.incoming, c.env.outgoing)
-    if ('refusal' in found) return c.json(found.refusal, 403)
+    const found = await controlRequest(debug, c.env.incoming, c.env.outgoing)
+    if ('refusal' in found) return c.json(found.refusal, found.status)
+    // A heap holds every secret of the process, the root keys among them.
+    if (!found.root) return c.json({ error: 'AccessDenied', message: 'Only the root account’s own keys open this: what is in the memory of the server could make an admin key one of those.' }, 403)
     // Hono takes HEAD for GET, and a profile that nobody reads is not worth its cost.
     if (c.env.incoming.method !== 'GET') return c.json({ error: 'MethodNotAllowed', message: 'Only GET is answered here.' }, 405)
     const { query, signal } = found.request

@@ -2,7 +2,7 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { HttpBindings } from '@hono/node-server'
 import { Hono } from 'hono'
-import { rootRequest } from './control-auth.ts'
+import { controlRequest } from './control-auth.ts'
 import type { DebugAccess } from './control-debug.ts'
 
 export interface MetricsAccess {
@@ -17,7 +17,7 @@ export interface MetricsAccess {
 
 const tokenCharsMin = 16
 
-/** `/metrics`. Prometheus sends a bearer token; people may sign with the root keys as everywhere else. */
+/** `/metrics`. Prometheus sends a bearer token; people may sign as for the admin API. */
 export function metricsApp(access: MetricsAccess, debug: () => DebugAccess | null): Hono<{ Bindings: HttpBindings }> {
   const app = new Hono<{ Bindings: HttpBindings }>()
   app.get('/', async (c) => {
@@ -26,15 +26,16 @@ export function metricsApp(access: MetricsAccess, debug: () => DebugAccess | nul
       const { authorization } = c.env.incoming.headers
       if (authorization?.startsWith('Bearer ') === true) {
         const token = authorization.slice('Bearer '.length)
-        const problem = debug()?.tokens.valid(token) === true ? null : await tokenProblem(access.tokenFile, token)
+        const known = debug()
+        const problem = known !== null && !('refusal' in await controlRequest(known, c.env.incoming, c.env.outgoing)) ? null : await tokenProblem(access.tokenFile, token)
         if (problem !== null) return c.json({ error: 'AccessDenied', message: problem }, 401, { 'WWW-Authenticate': 'Bearer' })
       } else {
         const known = debug()
         if (known === null) return c.json({ error: 'ServiceUnavailable', message: 'The server is starting: ask again in a second.' }, 503)
-        const found = await rootRequest(known, c.env.incoming, c.env.outgoing)
+        const found = await controlRequest(known, c.env.incoming, c.env.outgoing)
         if ('refusal' in found) {
           const next = `Send the token of the file that HOLDFAST_METRICS_TOKEN_FILE names (Authorization: Bearer ...), or: ${found.refusal.next}`
-          return c.json({ ...found.refusal, next }, 401, { 'WWW-Authenticate': 'Bearer' })
+          return c.json({ ...found.refusal, next }, found.status === 503 ? 503 : 401, { 'WWW-Authenticate': 'Bearer' })
         }
       }
     }

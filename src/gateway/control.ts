@@ -5,7 +5,7 @@ import { adminApp, type AdminAccess } from './control-admin.ts'
 import { debugApp, type DebugAccess } from './control-debug.ts'
 import { metricsApp, type MetricsAccess } from './control-metrics.ts'
 
-/** Door of the control port: health for everybody, metrics for who has their token, what a live server tells about itself for the root account. */
+/** Door of the control port: health for everybody, metrics for who has their token, administration for the root account's keys and admin keys, what a live server tells about itself for the root account. */
 
 export interface ControlOptions {
   /** Null when the server can serve, else why it cannot. */
@@ -18,7 +18,7 @@ export interface ControlOptions {
   readonly admin: AdminAccess
 }
 
-export { AdminError, type AdminRoute, type Asked, type Schema } from './admin-route.ts'
+export { AdminError, type AdminRoute, type Asked, type Asker, type Schema } from './admin-route.ts'
 export { createAdminTokens, type AdminTokens } from './admin-tokens.ts'
 export type { DebugAccess } from './control-debug.ts'
 export type { MetricsAccess } from './control-metrics.ts'

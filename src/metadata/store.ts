@@ -197,6 +197,8 @@ export interface AccessKey {
   readonly accessKeyId: string
   readonly secretAccessKey: string
   readonly enabled: boolean
+  /** Opens the admin API of the control port. */
+  readonly admin: boolean
   readonly account: Account
   readonly user: { readonly name: string; readonly path: string; readonly policies: readonly PolicyDocument[] } | null
 }
@@ -211,17 +213,23 @@ export interface IdentityStore {
 export interface Bootstrap {
   readonly accounts: readonly BootstrapAccount[]
 }
+export interface BootstrapKey {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  /** Default false. */
+  readonly admin?: boolean
+}
 export interface BootstrapAccount {
   readonly root: boolean
   readonly id: string
   readonly canonicalId: string
   readonly displayName: string
   readonly email: string
-  readonly accessKeys: readonly { readonly accessKeyId: string; readonly secretAccessKey: string }[]
+  readonly accessKeys: readonly BootstrapKey[]
   readonly users: readonly {
     readonly name: string
     readonly path: string
-    readonly accessKeys: readonly { readonly accessKeyId: string; readonly secretAccessKey: string }[]
+    readonly accessKeys: readonly BootstrapKey[]
     readonly policies: readonly PolicyDocument[]
   }[]
 }
@@ -311,11 +319,13 @@ export interface AccessKeySummary {
   /** Null: root keys of the account. */
   readonly userName: string | null
   readonly enabled: boolean
+  readonly admin: boolean
   readonly createdAt: number
 }
 export interface NewAccessKey {
   readonly accountId: string
   readonly userName: string | null
+  readonly admin: boolean
   readonly accessKeyId: string
   readonly secretAccessKey: string
 }

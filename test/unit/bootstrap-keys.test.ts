@@ -5,7 +5,7 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openKeyFolder, type KeyFolder } from '../../src/admin/keys.ts'
 import { createLifecycle, Stopped } from '../../src/admin/lifecycle.ts'
-import { decideRoot, rootKeysOf, withoutOldRootKeys } from '../../src/admin/root-account.ts'
+import { controlKeys, decideRoot, rootKeysOf, withoutOldRootKeys } from '../../src/admin/root-account.ts'
 import type { AccessKey, BootstrapAccount } from '../../src/metadata/store.ts'
 
 let folder: string
@@ -71,12 +71,29 @@ describe('the root account', () => {
   test('loses the keys that this start does not name; other accounts and users keep theirs', async () => {
     const root = await decideRoot({ accounts: [account({ root: true })] }, pair, keys)
     const stored = (id: string, accountId: string, user: string | null): AccessKey => ({
-      accessKeyId: id, secretAccessKey: 's', enabled: true, account: account({ id: accountId }), user: user === null ? null : { name: user, path: '/', policies: [] },
+      accessKeyId: id, secretAccessKey: 's', enabled: true, admin: false, account: account({ id: accountId }), user: user === null ? null : { name: user, path: '/', policies: [] },
     })
     const rows = [stored('ENVKEY', '111122223333', null), stored('OLDKEY', '111122223333', null), stored('USERKEY', '111122223333', 'u'), stored('OTHERKEY', '444455556666', null)]
     const find = withoutOldRootKeys(rootKeysOf(root), async (id) => rows.find((row) => row.accessKeyId === id) ?? null)
     const found = await Promise.all(['ENVKEY', 'OLDKEY', 'USERKEY', 'OTHERKEY', 'NOKEY'].map(find))
     expect(found.map((key) => key?.accessKeyId ?? null)).toEqual(['ENVKEY', null, 'USERKEY', 'OTHERKEY', null])
+  })
+
+  test('opens the control port with the keys that this start names; of the others only admin keys do, and none of the root account itself', async () => {
+    const root = await decideRoot({ accounts: [account({ root: true })] }, pair, keys)
+    const stored = (id: string, accountId: string, user: string | null, admin: boolean): AccessKey => ({
+      accessKeyId: id, secretAccessKey: 's', enabled: true, admin, account: account({ id: accountId }), user: user === null ? null : { name: user, path: '/', policies: [] },
+    })
+    const rows = [
+      stored('OLDKEY', '111122223333', null, false), stored('OLDADMIN', '111122223333', null, true), stored('USERKEY', '111122223333', 'u', false), stored('USERADMIN', '111122223333', 'v', true),
+      stored('OTHERKEY', '444455556666', null, false), stored('OTHERADMIN', '444455556666', null, true),
+    ]
+    const find = controlKeys(root, async (id) => rows.find((row) => row.accessKeyId === id) ?? null)
+    const opens = async (id: string): Promise<boolean> => await find(id) !== null
+    const ids = ['ENVKEY', ...rows.map(({ accessKeyId }) => accessKeyId), 'NOKEY']
+    expect((await Promise.all(ids.map(async (id) => (await opens(id) ? [id] : [])))).flat()).toEqual(['ENVKEY', 'USERADMIN', 'OTHERADMIN'])
+    // Known without a database.
+    await expect(controlKeys(root, () => Promise.reject(new Error('away')))('ENVKEY')).resolves.toMatchObject({ secretAccessKey: 'env-secret-1', admin: false })
   })
 })
 

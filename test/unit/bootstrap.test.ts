@@ -57,6 +57,8 @@ describe('a bootstrap document', () => {
 
 describe('is refused, naming the place, for', () => {
   test.each([
+    ['an admin flag that is none', 'accounts: [{ displayName: A, accessKeys: [{ accessKeyId: SOMEKEY, secretAccessKey: some-secret-1, admin: maybe }] }]', 'accounts[0].accessKeys[0].admin: must be true or false'],
+    ['an admin flag of what opens everything', 'accounts: [{ root: true, displayName: A, accessKeys: [{ accessKeyId: SOMEKEY, secretAccessKey: some-secret-1, admin: true }] }]', 'open the admin API already'],
     ['an unknown field', 'accounts: [{ displayName: A, buckets: [] }]', 'accounts[0].buckets: there is no such field'],
     ['groups', 'accounts: [{ displayName: A, users: [{ name: u, groups: [g] }] }]', 'groups are not supported'],
     ['a missing name', 'accounts: [{ id: "111122223333" }]', 'accounts[0].displayName: is missing'],

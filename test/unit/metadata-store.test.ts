@@ -22,7 +22,7 @@ const bootstrap: Bootstrap = {
     root: true, id: '000000000007', canonicalId: '7'.repeat(64), displayName: 'seven', email: 'seven@example.com',
     accessKeys: [{ accessKeyId: 'ROOT7', secretAccessKey: 'root secret' }],
     users: [{
-      name: 'eve', path: '/staff/', accessKeys: [{ accessKeyId: 'EVE7', secretAccessKey: 'eve secret' }],
+      name: 'eve', path: '/staff/', accessKeys: [{ accessKeyId: 'EVE7', secretAccessKey: 'eve secret', admin: true }],
       policies: [{ statements: [{ effect: 'Allow', actions: ['s3:Get*'], notActions: false, resources: ['*'], notResources: false }] }],
     }],
   }],
@@ -37,9 +37,9 @@ describe('identities', () => {
     await store.applyBootstrap(bootstrap)
     expect(await rows()).toEqual(before)
     expect(await store.account('000000000007')).toEqual(account)
-    expect(await store.accessKey('ROOT7')).toEqual({ accessKeyId: 'ROOT7', secretAccessKey: 'root secret', enabled: true, account, user: null })
+    expect(await store.accessKey('ROOT7')).toEqual({ accessKeyId: 'ROOT7', secretAccessKey: 'root secret', enabled: true, admin: false, account, user: null })
     expect(await store.accessKey('EVE7')).toEqual({
-      accessKeyId: 'EVE7', secretAccessKey: 'eve secret', enabled: true, account, user: { name: 'eve', path: '/staff/', policies: bootstrap.accounts[0]?.users[0]?.policies },
+      accessKeyId: 'EVE7', secretAccessKey: 'eve secret', enabled: true, admin: true, account, user: { name: 'eve', path: '/staff/', policies: bootstrap.accounts[0]?.users[0]?.policies },
     })
     expect(await store.accessKey('NOBODY')).toBeNull()
     expect(JSON.stringify(before)).not.toContain('root secret')

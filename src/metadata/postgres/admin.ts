@@ -19,14 +19,14 @@ export interface AdminParts {
 
 const bucketColumns = 'b.name, b.account_id, b.region, b.versioning, b.created_at'
 const sums = ['objects', 'versions', 'bytes'].map((name) => `coalesce(sum(u.${name}), 0)`).join(', ')
-const keyColumns = 'access_key_id, account_id, user_name, enabled, created_at'
+const keyColumns = 'access_key_id, account_id, user_name, enabled, created_at, admin'
 
 /** What operators look at and change by hand: rare, so that each change is a transaction of its own, counted like any other. */
 export function openAdmin({ line, pool, masterKey, now, forget }: AdminParts): AdminStore {
-  async function insertKey(client: pg.PoolClient, { accountId, userName, accessKeyId, secretAccessKey }: NewAccessKey): Promise<boolean> {
+  async function insertKey(client: pg.PoolClient, { accountId, userName, admin, accessKeyId, secretAccessKey }: NewAccessKey): Promise<boolean> {
     const { rowCount } = await client.query(
-      'INSERT INTO access_keys (access_key_id, account_id, user_name, secret, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING',
-      [accessKeyId, accountId, userName, sealSecret(masterKey, accessKeyId, secretAccessKey), now()],
+      'INSERT INTO access_keys (access_key_id, account_id, user_name, secret, created_at, admin) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING',
+      [accessKeyId, accountId, userName, sealSecret(masterKey, accessKeyId, secretAccessKey), now(), admin],
     )
     return rowCount === 1
   }
@@ -102,9 +102,9 @@ export function openAdmin({ line, pool, masterKey, now, forget }: AdminParts): A
     rotateAccessKey: (accessKeyId, pair) => changed(async (client) => {
       const { rows: [old] } = await client.query<unknown[]>({ text: `UPDATE access_keys SET enabled = false WHERE access_key_id = $1 RETURNING ${keyColumns}`, values: [accessKeyId], rowMode: 'array' })
       if (old === undefined) return null
-      const { accountId, userName } = keyOf(old)
-      if (!await insertKey(client, { accountId, userName, ...pair })) throw new Error(`access key ${pair.accessKeyId} is there already`)
-      return { accessKeyId: pair.accessKeyId, accountId, userName, enabled: true, createdAt: now() }
+      const { accountId, userName, admin } = keyOf(old)
+      if (!await insertKey(client, { accountId, userName, admin, ...pair })) throw new Error(`access key ${pair.accessKeyId} is there already`)
+      return { accessKeyId: pair.accessKeyId, accountId, userName, enabled: true, admin, createdAt: now() }
     }),
 
     enableAccessKey: (accessKeyId, enabled) => changed(async (client) => (
@@ -121,4 +121,5 @@ const usageOf = (row: WireRow): BucketUsage => ({
 /** From a line all columns are text; from the pool they have types of their own. */
 const keyOf = (row: readonly unknown[]): AccessKeySummary => ({
   accessKeyId: row[0] as string, accountId: row[1] as string, userName: (row[2] ?? null) as string | null, enabled: row[3] === 't' || row[3] === true, createdAt: Number(row[4]),
+  admin: row[5] === 't' || row[5] === true,
 })

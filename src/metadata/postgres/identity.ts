@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { Account, PolicyDocument } from '../../domain/model.ts'
-import type { AccessKey, BootstrapAccount, IdentityStore } from '../store.ts'
+import type { AccessKey, BootstrapAccount, BootstrapKey, IdentityStore } from '../store.ts'
 import { countChange, type BriefCache } from './cache.ts'
 import type { Line } from './connect.ts'
 import type { WireRow } from './rows.ts'
@@ -25,7 +25,7 @@ export function openIdentity(parts: IdentityParts): IdentityStore {
     accessKey: (accessKeyId) => cache.get(accessKeyId, async () => {
       const [row] = await reads.query({
         name: 'access_key',
-        text: `SELECT k.secret, k.enabled, a.id, a.canonical_id, a.display_name, a.email, u.name, u.path, u.policies
+        text: `SELECT k.secret, k.enabled, a.id, a.canonical_id, a.display_name, a.email, u.name, u.path, u.policies, k.admin
           FROM access_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.account_id = k.account_id AND u.name = k.user_name
           WHERE k.access_key_id = $1`,
         values: [accessKeyId],
@@ -70,20 +70,20 @@ async function applyAccount(client: pg.PoolClient, account: BootstrapAccount, pa
 }
 
 async function applyKey(
-  client: pg.PoolClient, accountId: string, userName: string | null, key: { accessKeyId: string; secretAccessKey: string }, { masterKey, now }: IdentityParts,
+  client: pg.PoolClient, accountId: string, userName: string | null, key: BootstrapKey, { masterKey, now }: IdentityParts,
 ): Promise<void> {
-  const { accessKeyId, secretAccessKey } = key
-  const { rows: [stored] } = await client.query<{ account: string; user: string | null; secret: Buffer }>(
-    'SELECT account_id AS account, user_name AS user, secret FROM access_keys WHERE access_key_id = $1', [accessKeyId],
+  const { accessKeyId, secretAccessKey, admin = false } = key
+  const { rows: [stored] } = await client.query<{ account: string; user: string | null; secret: Buffer; admin: boolean }>(
+    'SELECT account_id AS account, user_name AS user, secret, admin FROM access_keys WHERE access_key_id = $1', [accessKeyId],
   )
   if (stored !== undefined && (stored.account !== accountId || stored.user !== userName)) {
     throw new Error(`Access key ${accessKeyId} belongs to ${stored.user ?? 'the root'} of account ${stored.account} already.`)
   }
-  if (stored !== undefined && openSecret(masterKey, accessKeyId, stored.secret) === secretAccessKey) return
+  if (stored?.admin === admin && openSecret(masterKey, accessKeyId, stored.secret) === secretAccessKey) return
   await client.query(
-    `INSERT INTO access_keys (access_key_id, account_id, user_name, secret, created_at) VALUES ($1, $2, $3, $4, $5)
-     ON CONFLICT (access_key_id) DO UPDATE SET secret = excluded.secret`,
-    [accessKeyId, accountId, userName, sealSecret(masterKey, accessKeyId, secretAccessKey), now()],
+    `INSERT INTO access_keys (access_key_id, account_id, user_name, secret, created_at, admin) VALUES ($1, $2, $3, $4, $5, $6)
+     ON CONFLICT (access_key_id) DO UPDATE SET secret = excluded.secret, admin = excluded.admin`,
+    [accessKeyId, accountId, userName, sealSecret(masterKey, accessKeyId, secretAccessKey), now(), admin],
   )
 }
 
@@ -93,6 +93,7 @@ function accessKeyOf(row: WireRow, accessKeyId: string, masterKey: Buffer): Acce
     accessKeyId,
     secretAccessKey: openSecret(masterKey, accessKeyId, Buffer.from((secret as string).slice(2), 'hex')),
     enabled: enabled === 't',
+    admin: row[9] === 't',
     account: accountOf(row, 2),
     user: row[6] ? { name: row[6], path: row[7] as string, policies: JSON.parse(row[8] as string) as PolicyDocument[] } : null,
   }

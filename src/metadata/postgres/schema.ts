@@ -37,6 +37,8 @@ export const accessKeys = pgTable('access_keys', {
   /** AES-256-GCM: 12 bytes of nonce, 16 of tag, then the secret. The access key id is the associated data. */
   secret: bytea().notNull(),
   enabled: boolean().notNull().default(true),
+  /** Opens the admin API of the control port. */
+  admin: boolean().notNull().default(false),
   createdAt: bigint('created_at', { mode: 'number' }).notNull(),
 })
 
