@@ -130,7 +130,7 @@ async function use() {
   check('--version, which unpacks', version.status === 0 && /^holdfast \d/.test(version.stdout), `${version.seconds} s`)
   check('is unpacked once, for its owner alone', trees().length === 1 && (statSync(tree()).mode & 0o777) === 0o700 && !readdirSync(cache).some((name) => name.startsWith('.')))
   const help = run(['--help'])
-  check('--help', help.status === 0 && help.stdout.includes('HOLDFAST_DATA_DIR'), `${help.seconds} s`)
+  check('--help', help.status === 0 && help.stdout.includes('HOLDFAST_DATA_DIR') && help.stdout.includes(`Usage: ${file} [serve]`) && !help.stdout.includes('npm '), `${help.seconds} s`)
 
   const unpackedAt = statSync(path.join(tree(), 'src', 'main.ts')).ctimeMs
   let server = await serve()

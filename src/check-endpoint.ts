@@ -5,6 +5,7 @@ import { request as httpsRequest } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { deriveSigningKey } from './auth/signing.ts'
+import { calledBy } from './cli/called-by.ts'
 import type { Config } from './config.ts'
 
 /**
@@ -12,7 +13,7 @@ import type { Config } from './config.ts'
  * it, removes the bucket. For `helm test` and for whoever wants to know whether an address, its certificate and its keys fit.
  */
 
-export const checkEndpointHelp = `npm run holdfast -- check-endpoint URL [options]
+export const checkEndpointHelp = `${calledBy} check-endpoint URL [options]
 
 Makes a bucket with a name of its own at URL (http:// or https://, without a path), writes an object, reads, lists and deletes it, and
 removes the bucket. The keys are HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY, the region HOLDFAST_REGION; NODE_EXTRA_CA_CERTS names

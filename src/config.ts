@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { parse as parseYaml } from 'yaml'
+import { calledBy } from './cli/called-by.ts'
 import { redacted, redactedText } from './telemetry/redact.ts'
 import { fields, type Config, type Field } from './config-fields.ts'
 
@@ -48,12 +49,11 @@ export function helpText(): string {
   const lines = [
     'Holdfast: S3-compatible, self-hosted storage.',
     '',
-    'Usage: npm start [-- --help | --version]',
-    '       npm run holdfast [-- serve]          the same server',
-    '       npm run holdfast -- scrub [--help]   compares what the database says with the bytes that are there',
-    '       npm run holdfast -- fsck [--help]    accounts for each byte of the drives, and repairs',
-    '       npm run holdfast -- check-endpoint [--help]   writes, reads, lists and deletes an object at a URL',
-    '       npm run holdfast -- help             status, configuration, accounts, keys, buckets, top of a running server',
+    `Usage: ${calledBy} [serve] [--help | --version]`,
+    ...[
+      ['scrub [--help]', 'compares what the database says with the bytes that are there'], ['fsck [--help]', 'accounts for each byte of the drives, and repairs'],
+      ['check-endpoint [--help]', 'writes, reads, lists and deletes an object at a URL'], ['help', 'status, configuration, accounts, keys, limits, buckets, top of a running server'],
+    ].map(([command = '', what]) => `       ${calledBy} ${command.padEnd(24)} ${what}`),
     '',
     'Configuration comes from the environment, or from a YAML file with the names in brackets:',
     '',

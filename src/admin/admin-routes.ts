@@ -57,7 +57,10 @@ export function adminRoutes(parts: AdminParts): readonly AdminRoute[] {
 function serverRoutes({ version, durability, database, config, store, tokens, log, processes, notReady, setLogLevel, drain }: AdminParts): readonly AdminRoute[] {
   const startedAt = time(performance.timeOrigin)
   return [
-    { name: 'createToken', method: 'POST', path: '/token', summary: 'A short-lived bearer token', needs: 'signature', status: 201, answer: object({ token: text, expiresAt: text }), run: ({ by }) => tokens.issue(by.accessKeyId) },
+    {
+      name: 'createToken', method: 'POST', path: '/token', summary: 'A short-lived bearer token', needs: 'signature', status: 201, answer: object({ token: text, expiresAt: text }),
+      run: ({ by }) => tokens.issue(by.accessKeyId),
+    },
     {
       name: 'getStatus', method: 'GET', path: '/status', summary: 'How the server is', answer: object({
         version: text, node: text, startedAt: text, ready: flag, reason: textOrNull, durability: text, database: text, processes: object({ wanted: whole, serving: whole }),
@@ -152,7 +155,8 @@ function identityRoutes({ store, rootAccountId, log }: AdminParts): readonly Adm
       run: async ({ query }) => all((await store.accessKeys(query.get('account') ?? null)).map(timed)),
     },
     {
-      name: 'createKey', method: 'POST', path: '/keys', summary: 'A new pair for an account or for a user of it', status: 201, answer: newKey, body: object({ accountId: text, userName: textOrNull, admin: { type: 'boolean', description: 'It opens this API, too; default false' } }, ['accountId']),
+      name: 'createKey', method: 'POST', path: '/keys', summary: 'A new pair for an account or for a user of it', status: 201, answer: newKey,
+      body: object({ accountId: text, userName: textOrNull, admin: { type: 'boolean', description: 'It opens this API, too; default false' } }, ['accountId']),
       async run({ body, by }) {
         const admin = body['admin'] === true
         const owner = { accountId: String(body['accountId']), userName: (body['userName'] ?? null) as string | null }

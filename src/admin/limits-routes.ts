@@ -60,7 +60,8 @@ export function limitsRoutes({ limits: part, log }: { readonly limits: LimitsPar
           await part.replace(file, body)
         } catch (error) {
           log.error('The file of the limits cannot be replaced', { file, error })
-          throw new AdminError(409, `${file} cannot be replaced (${(error as NodeJS.ErrnoException).code ?? String(error)}): change it where it comes from, a ConfigMap for instance, or mount its folder so that the server may write there.`)
+          const reason = (error as NodeJS.ErrnoException).code ?? String(error)
+          throw new AdminError(409, `${file} cannot be replaced (${reason}): change it where it comes from, a ConfigMap for instance, or mount its folder so that the server may write there.`)
         }
         log.warn('The limits were changed through the control port', { file, by: by.accessKeyId })
         return answer()

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { calledBy } from './called-by.ts'
 import { UsageError } from './options.ts'
 
 /** The commands that ask a running server, or look at its configuration: help, parsing and completion come from this table. */
@@ -22,7 +23,10 @@ export const cliCommands: readonly CliCommand[] = [
   { words: 'accounts create', takes: [], options: { name: { value: 'NAME', needed: true, help: 'display name' }, email: { value: 'ADDRESS', help: 'e-mail address' } }, help: 'a new account' },
   { words: 'accounts users', takes: ['ACCOUNT'], options: none, help: 'users of an account' },
   { words: 'keys list', takes: [], options: { account: { value: 'ID', help: 'only those of this account' } }, help: 'access keys, without secrets' },
-  { words: 'keys create', takes: [], options: { account: { value: 'ID', needed: true, help: 'whose' }, user: { value: 'NAME', help: 'of this user of it' }, admin: { value: null, help: 'it opens the admin API and these commands, too' } }, help: 'a new pair; the secret is shown this once' },
+  {
+    words: 'keys create', takes: [], help: 'a new pair; the secret is shown this once',
+    options: { account: { value: 'ID', needed: true, help: 'whose' }, user: { value: 'NAME', help: 'of this user of it' }, admin: { value: null, help: 'it opens the admin API and these commands, too' } },
+  },
   { words: 'keys rotate', takes: ['KEY'], options: none, help: 'a new pair for whoever holds this one, which is disabled' },
   { words: 'keys disable', takes: ['KEY'], options: none, help: 'it opens nothing any more' },
   { words: 'keys enable', takes: ['KEY'], options: none, help: 'it opens again what it did' },
@@ -87,7 +91,7 @@ export function cliHelp(): string {
   ])
   const line = ([name, help]: readonly [string, string]): string => `  ${name.padEnd(26)} ${help}`
   return [
-    'holdfast COMMAND [options]', '', ...Object.entries(otherCommands).map(line), '', ...rows.map(line), '',
+    `${calledBy} COMMAND [options]`, '', ...Object.entries(otherCommands).map(line), '', ...rows.map(line), '',
     'Everywhere:', line(['--json', 'JSON and nothing else on standard output']),
     line(['--control URL', 'control port of the server; default: as HOLDFAST_HOST and HOLDFAST_CONTROL_PORT say']), line(['--help', 'this text']), '',
     'Keys come from HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY, where a pair that was made with --admin may stand, else from the',

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { calledBy } from './called-by.ts'
 import type { Share } from '../storage/scrub.ts'
 
 /** What the operator asked for. */
@@ -28,7 +29,7 @@ the server. A progress bar is shown on a terminal only.
 Exit codes: 0 everything is in order; 1 differences were found; 2 not understood, or it could not be run to its end.
 `
 
-export const scrubHelp = `npm run holdfast -- scrub [options]
+export const scrubHelp = `${calledBy} scrub [options]
 
 Compares rows with bytes and bytes with rows; changes nothing.
   Rows to bytes: each extent of each version, current or not, and of each part of an open upload is there, has its length and the
@@ -42,7 +43,7 @@ What is written while it runs is left to the next run; what is deleted or moved 
   --digests       compute MD5 (ETag) and checksum of each object that is read once more, parts included, and compare them
 ${common}`
 
-export const fsckHelp = `npm run holdfast -- fsck [options]
+export const fsckHelp = `${calledBy} fsck [options]
 
 Accounts for each byte of the drives (live, released, dead, young, orphaned, and what belongs to them: headers, keys, padding, footers,
 notes, temporary files), sees that all bytes that rows name are there, and compares the sums. It reads headers and footers of large
