@@ -41,7 +41,7 @@ function needed() {
   return null
 }
 
-/** A small Debian with the pinned Node, as the base of the image. Made once. */
+/** A small Debian with the pinned Node, as the base of the image. Made once for each version of Node. */
 function base() {
   const name = `localhost/holdfast-base:node-${run(pinnedNode(), ['--version'])}`
   if (buildah('images', '--format', '{{.Name}}:{{.Tag}}').split('\n').includes(name)) return name
@@ -70,6 +70,14 @@ function base() {
   return name
 }
 
+/** All but the base, for which the next run would wait; what runs that were killed left behind goes, too. */
+function tidyUp(baseName) {
+  buildah('rm', '--all')
+  rmSync(path.join(cache, 'debian'), { recursive: true, force: true })
+  const images = JSON.parse(buildah('images', '--json'))
+  for (const { id, names } of images) if (names?.includes(baseName) !== true) buildah('rmi', '--force', id)
+}
+
 /** The one that this machine installs from. */
 function mirror() {
   const lists = ['/etc/apt/sources.list', ...(existsSync('/etc/apt/sources.list.d') ? readdirSync('/etc/apt/sources.list.d').map((name) => `/etc/apt/sources.list.d/${name}`) : [])]
@@ -86,10 +94,12 @@ const confined = `set -e
   exec /usr/sbin/chroot "$0" /usr/bin/setpriv --reuid ${user} --regid ${user} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"`
 const confine = (tree, data, command) => ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', confined, tree, data, ...command]
 
-/** Starts the image's command with these settings, uses it, and stops it. `name` is what the lines of the report begin with. */
-async function serveAndUse(name, { tree, data, image, settings }) {
+/** Starts the image's command with these settings, uses it, and stops it. `name` is what the lines of the report begin with; `file`: the ports are in a file. */
+async function serveAndUse(name, { tree, data, image, settings, file = false }) {
   const [port, controlPort] = await freePorts(2)
-  const secrets = { HOLDFAST_ROOT_ACCESS_KEY: 'CHECKIMAGEKEY', HOLDFAST_ROOT_SECRET_KEY: 'check-image-secret-key', HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort), ...settings }
+  const secrets = { HOLDFAST_ROOT_ACCESS_KEY: 'CHECKIMAGEKEY', HOLDFAST_ROOT_SECRET_KEY: 'check-image-secret-key', ...settings }
+  if (file) writeFileSync(path.join(data, 'holdfast.yaml'), `port: ${port}\ncontrolPort: ${controlPort}\n`)
+  Object.assign(secrets, file ? { HOLDFAST_CONFIG: '/data/holdfast.yaml' } : { HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort) })
   const env = { ...image.environment, ...secrets }
   const began = performance.now()
   const child = spawn('unshare', confine(tree, data, image.Entrypoint), { env, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -108,7 +118,7 @@ async function serveAndUse(name, { tree, data, image, settings }) {
     check(`${name}: process 1 is node, not root, without capabilities`, /^Name:\s+(?:node|MainThread|node-MainThread)/m.test(status) && /^Uid:\s+10001\s/m.test(status) && /^CapEff:\s+0+$/m.test(status) && /^NSpid:\s+\d+\s+1$/m.test(status))
     run('nsenter', ['--target', String(inner(child.pid)), '--mount', '--pid', '--root', '--', ...image.Healthcheck.Test.slice(1)], { env })
     check(`${name}: its health check passes`, true)
-    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', `http://127.0.0.1:${port}`], { env: { ...process.env, ...secrets } })
+    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', `http://127.0.0.1:${port}`], { env: { ...process.env, ...secrets, HOLDFAST_CONFIG: '' } })
     check(`${name}: a round of PUT, GET, LIST and DELETE`, true, round.split('\n').at(-1))
     process.kill(inner(child.pid), 'SIGTERM')
     const code = await Promise.race([ended, sleep(30_000).then(() => 'no end within 30 s')])
@@ -130,7 +140,7 @@ async function serveInAllWays(tree) {
     const [taken, missed] = [/success, size=/g, /(?:reading cache|loading).*?(?:failed|mismatch|cannot)/gi].map((pattern) => [...`${looked.stdout}${looked.stderr}`.matchAll(pattern)].length)
     check('its user starts from compiled code', taken > 100 && missed === 0, `${taken} files`)
     await serveAndUse('first start', { tree, image, data: own, settings: {} })
-    await serveAndUse('second start, two processes', { tree, image, data: own, settings: { HOLDFAST_PROCESSES: '2' } })
+    await serveAndUse('second start, two processes, a configuration file', { tree, image, data: own, settings: { HOLDFAST_PROCESSES: '2' }, file: true })
     const { startExternalPostgres } = await import('../test/support/external-postgres.ts')
     const database = await startExternalPostgres()
     try {
@@ -164,8 +174,9 @@ if (missing !== null) {
 }
 mkdirSync(cache, { recursive: true })
 const registry = run('npm', ['config', 'get', 'registry'])
+const baseName = base()
 const began = performance.now()
-buildah('bud', '--quiet', '--isolation', 'chroot', '--layers=false', '--build-arg', `BASE=${base()}`, '--build-arg', `NPM_CONFIG_REGISTRY=${registry}`, '--format', 'docker', '-t', 'localhost/holdfast:check', root)
+buildah('bud', '--quiet', '--isolation', 'chroot', '--layers=false', '--build-arg', `BASE=${baseName}`, '--build-arg', `NPM_CONFIG_REGISTRY=${registry}`, '--format', 'docker', '-t', 'localhost/holdfast:check', root)
 check('builds', true, `${((performance.now() - began) / 1000).toFixed(0)} s`)
 const container = buildah('from', 'localhost/holdfast:check')
 try {
@@ -178,6 +189,7 @@ try {
   check('its parts are listed', true, 'test-results/sbom.cyclonedx.json')
 } finally {
   buildah('rm', container)
+  tidyUp(baseName)
 }
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exit(failed === 0 ? 0 : 1)
