@@ -1,8 +1,10 @@
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { CompleteMultipartUploadCommand, CreateBucketCommand, GetObjectCommand, ListMultipartUploadsCommand, ListPartsCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -10,7 +12,8 @@ import { crc32c } from '../../src/storage/local/crc32c.ts'
 import { startEmbedded } from '../../src/metadata/postgres/embedded.ts'
 import { startExternalPostgres, type ExternalPostgres } from '../support/external-postgres.ts'
 import { fsckReport, holdfast, scrubReport } from '../support/holdfast.ts'
-import { failure, s3Client } from '../support/s3.ts'
+import { newWorld, startLoad } from '../support/load.ts'
+import { failure, newBucket, s3Client } from '../support/s3.ts'
 import { failedStart, startServer, type TestServer } from '../support/server.ts'
 import { allAnswers, bodyOf } from './upgrade/answers.ts'
 import { keptAnswers, migrationHashes, restoreFolder, rootKeys } from './upgrade/old-folder.ts'
@@ -170,6 +173,42 @@ describe('a data folder of the first format', () => {
   })
 })
 
+test('a backup for going back: the database first, the folder after it, while clients write, overwrite and delete', async () => {
+  const dataDir = folder('running')
+  const url = await newDatabase('running')
+  const server = await startServer({ dataDir, env: { HOLDFAST_DATABASE_URL: url } })
+  const client = s3Client(server)
+  const world = newWorld(server, await newBucket(client), await newBucket(client, 'Enabled'))
+  const load = startLoad(world, { clients: 8, largeBytesMax: 500_000 })
+  await sleep(1500)
+  const run = promisify(execFile)
+  await run('pg_dump', ['--format=custom', `--file=${folder('dump')}`, url])
+  // What is gone when its turn comes was a temporary file: cp says so, and copies the rest.
+  await run('cp', ['-a', dataDir, folder('copy')]).catch((error: unknown) => expect(String(error)).toMatch(/No such file/))
+  await sleep(500)
+  await load.stop()
+  await server.stop()
+
+  const restored = await newDatabase('restored')
+  await run('pg_restore', ['--dbname', restored, folder('dump')])
+  await server.restart({ HOLDFAST_DATA_DIR: folder('copy'), HOLDFAST_DATABASE_URL: restored })
+  // Each byte is verified as it is read.
+  const answers = await allAnswers(client) as { versions: unknown[] }[]
+  expect(answers.flatMap(({ versions }) => versions).length).toBeGreaterThan(20)
+  expect(world.wrong).toEqual([])
+  await server.stop()
+})
+
+describe('migrations since several servers may share a data folder', () => {
+  test('only add, so that servers of both versions run over one database while they are replaced in turn', async () => {
+    const drizzle = path.join(import.meta.dirname, '..', '..', 'drizzle')
+    const names = (await readdir(drizzle)).filter((name) => name.endsWith('.sql') && name > '0005')
+    const lines = (await Promise.all(names.map((name) => readFile(path.join(drizzle, name), 'utf8')))).flatMap((text) => text.split('\n'))
+    const others = /\b(?:DROP|RENAME|TRUNCATE|SET NOT NULL|SET DATA TYPE)\b|^\s*(?:DELETE|UPDATE)\b|\bADD COLUMN\b(?!.*\bDEFAULT\b).*\bNOT NULL\b/i
+    expect(lines.filter((line) => others.test(line))).toEqual([])
+  })
+})
+
 describe('a data folder of a newer format is refused in words that say what to do, and stays as it was:', () => {
   let dataDir: string
   let url: string
@@ -241,6 +280,15 @@ describe('a data folder of a newer format is refused in words that say what to d
     await writeFile(marker, text.slice(0, 20))
     const damaged = await failedStart({ ...drawnKeys(old), HOLDFAST_DATA_DIR: old, HOLDFAST_DATABASE_URL: fresh })
     expect(damaged).toMatchObject({ code: 1, output: expect.stringContaining('holdfast-drive.json is damaged') })
+  })
+
+  test('a cluster of another PostgreSQL', async () => {
+    const version = path.join(dataDir, 'postgres', 'PG_VERSION')
+    const ours = await readFile(version)
+    await writeFile(version, '99\n')
+    const { code, output } = await failedStart({ ...drawnKeys(dataDir), HOLDFAST_DATA_DIR: dataDir })
+    expect({ code, output }).toEqual({ code: 1, output: expect.stringContaining('belongs to PostgreSQL 99; this program carries PostgreSQL 18. Dump it with 99 and restore it') })
+    await writeFile(version, ours)
   })
 
   test.each([
