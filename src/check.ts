@@ -11,6 +11,7 @@ import { createCollector, fsckText, scrubText, type FsckCommandReport, type Scru
 import { ConfigError, type Config } from './config.ts'
 import { openCheckDatabase, type CheckDatabase } from './metadata/postgres/check.ts'
 import { embeddedConnection, startEmbedded } from './metadata/postgres/embedded.ts'
+import { assertKnownFormats } from './storage/formats.ts'
 import { fsck, nothingRepairable } from './storage/fsck.ts'
 import { repair } from './storage/fsck-repair.ts'
 import { readMarker } from './storage/local/drive.ts'
@@ -69,6 +70,7 @@ interface Opened {
 async function openAll(config: Config, lifecycle: Lifecycle, warn: (text: string) => void): Promise<Opened> {
   const root = path.join(config.dataDir, 'drive')
   if (!existsSync(config.dataDir)) throw new Error(`${config.dataDir} is not there: HOLDFAST_DATA_DIR names the data folder`)
+  await assertKnownFormats(root)
   const marker = await readMarker(root)
   if (marker === null) throw new Error(`${root} is no drive of Holdfast, or is not mounted: its marker is missing`)
   const connection = config.databaseUrl === null ? await embedded(config.dataDir, lifecycle, warn) : { connectionString: config.databaseUrl }

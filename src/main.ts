@@ -26,6 +26,7 @@ import { meetNeighbours } from './replicas.ts'
 import { openRoom, serveS3, tlsOf } from './serve.ts'
 import { createServerMetrics } from './server-metrics.ts'
 import { durably, syncFolder } from './storage/backend.ts'
+import { assertKnownFormats } from './storage/formats.ts'
 import { createScrubber } from './storage/scrub-background.ts'
 import { createSweeper } from './storage/sweeper.ts'
 import { standardAccessLog } from './telemetry/access-log.ts'
@@ -81,6 +82,7 @@ async function start(config: Config, log: OwnLog, lifecycle: Lifecycle, { fail, 
     config.databaseUrl === null ? open(postgres(), (running) => running.stop()) : null,
     config.masterKey === null ? keys.masterKey() : Buffer.from(config.masterKey, 'hex'),
     readBootstrap(config).then((file) => decideRoot(file, environmentPair(config), keys)),
+    assertKnownFormats(path.join(config.dataDir, 'drive')),
   )
 
   const connection = embedded === null ? { connectionString: config.databaseUrl ?? '' } : embedded.connection

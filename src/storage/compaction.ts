@@ -129,6 +129,8 @@ async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promis
  * looked through once; later deaths come through the release queue.
  */
 export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFile, held: Holdings): Promise<{ bytes: number; remove: () => Promise<void> }[]> {
+  // Records of which this program can read none would all look like nobody's.
+  if (segment.newer) return []
   if (segment.writer === null) {
     // The process died within its first group, of which any part may have reached the disk: records without the header, too. Where there
     // are notes, or a row names a record, the header was there once and was damaged: all is kept.

@@ -9,7 +9,7 @@ import { codeOf } from './local/drive.ts'
 import { isSealed, notesSuffix, readNotes, walkFiles } from './local/inventory.ts'
 import type { StoredFile } from './local/inventory.ts'
 import { closeRead, openToRead, readFully } from './local/reading.ts'
-import { decodeRecordHeader, decodeSegmentHeader, emptyBytes, keyText, recordBytes, recordHeaderBytes, recordProblem, segmentHeaderBytes } from './local/segment.ts'
+import { decodeRecordHeader, decodeSegmentHeader, emptyBytes, isNewerSegment, keyText, recordBytes, recordHeaderBytes, recordProblem, segmentHeaderBytes } from './local/segment.ts'
 import type { RecordHeader } from './local/segment.ts'
 import type { CheckedDrive, CheckOptions } from './scrub.ts'
 import { placeText } from './scrub-rows.ts'
@@ -128,8 +128,10 @@ async function walkSegment(options: CheckOptions, drive: CheckedDrive, name: str
     const { size, mtimeMs } = await statOf(fd)
     const head = Buffer.alloc(Math.min(size, segmentHeaderBytes))
     await readFully(fd, head, 0)
+    // Begun by a newer replica, while this program runs: what is in it is for that one to check.
+    if (isNewerSegment(head)) return
     const header = decodeSegmentHeader(head)
-    const file = { name, path, bytes: size, changedAt: mtimeMs, writer: header?.writer ?? null }
+    const file = { name, path, bytes: size, changedAt: mtimeMs, writer: header?.writer ?? null, newer: false }
     const inUse = header !== null && !isSealed(file, unknownHoldings, segmentBytesMax)
     const young = inUse || mtimeMs > Date.now() - (options.orphanAgeMs ?? orphanAgeMs)
     /** Bytes that belong to nothing, until something known is found behind them. */

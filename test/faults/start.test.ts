@@ -187,7 +187,7 @@ describe('an external PostgreSQL', () => {
     await client.query(`INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('newer', 99999999999999)`)
     const { code, output } = await failedStart({ HOLDFAST_DATA_DIR: join(base, 'external'), HOLDFAST_DATABASE_URL: postgres.url })
     expect(code).toBe(1)
-    expect(output).toContain('The database was migrated by a newer Holdfast than this one.')
+    expect(output).toContain('The database was migrated by a newer Holdfast than this one')
     await client.query(`DELETE FROM drizzle.__drizzle_migrations WHERE hash = 'newer'`)
     await client.end()
   })

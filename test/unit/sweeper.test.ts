@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import type { SweepStore } from '../../src/metadata/store.ts'
 import { allowOrphans } from '../../src/storage/sweep-allowance.ts'
-import { blobPath, encodeFooter, encodeSegmentHeader, recordBytes, recordHeaderBytes, sealRecord, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
+import { blobPath, crc32c, encodeFooter, encodeSegmentHeader, recordBytes, recordHeaderBytes, sealRecord, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
 import type { Others, Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
@@ -262,6 +262,18 @@ test('a first group of which the header did not reach the disk goes; where a row
   expect(before).toContain('torn')
   expect(await segments()).toEqual(before.filter((name) => name !== 'torn'))
   expect((await readAll(room.blobs, [kept.extent])).equals(kept.bytes)).toBe(true)
+})
+
+test('a segment of a newer program stays, which a replica of it may have begun while this one runs', async () => {
+  const head = Buffer.alloc(segmentHeaderBytes)
+  encodeSegmentHeader(head, { createdAt: 1, writer: 'elsewhere.1.1.aa' })
+  head.writeUInt32BE(2, 8)
+  head.writeUInt32BE(crc32c(head.subarray(0, segmentHeaderBytes - 4)), segmentHeaderBytes - 4)
+  await writeFile(join(room.root, 'segments', 'newer'), Buffer.concat([head, await orphanRecord()]))
+  await age()
+  await sweeper().runOnce({ orphans: true })
+  await sweeper().runOnce({ orphans: true })
+  expect(await segments()).toContain('newer')
 })
 
 /** A whole record that no row names. */

@@ -23,13 +23,18 @@ export async function migrateSchema(connection: pg.ClientConfig): Promise<void> 
     const known = readMigrationFiles({ migrationsFolder })
     const applied = await appliedMigrations(client)
     const newest = Math.max(...known.map((migration) => migration.folderMillis))
-    if (applied.some((migration) => migration > newest)) {
-      throw new Error('The database was migrated by a newer Holdfast than this one. Start that version, or restore a backup that is as old as this program.')
-    }
+    assertKnown(applied, known)
     if (!applied.includes(newest)) await migrate(client)
   } finally {
     await client.end()
   }
+}
+
+function assertKnown(applied: readonly number[], known: readonly { readonly folderMillis: number }[]): void {
+  const unknown = applied.filter((at) => !known.some(({ folderMillis }) => folderMillis === at))
+  if (unknown.length === 0) return
+  throw new Error(`The database was migrated by a newer Holdfast than this one (${unknown.length} of its migrations ${unknown.length === 1 ? 'is' : 'are'} not known here). Nothing was changed. `
+    + 'Start that version, or restore a backup that is as old as this program: the database and the data folder, of the same time.')
 }
 
 /** Rejects when the schema is not this program's: whoever only looks must not change it under a server of another version. */
@@ -38,9 +43,11 @@ export async function assertMigrated(connection: pg.ClientConfig): Promise<void>
   client.on('error', () => {})
   await client.connect()
   try {
-    const newest = Math.max(...readMigrationFiles({ migrationsFolder }).map((migration) => migration.folderMillis))
+    const known = readMigrationFiles({ migrationsFolder })
+    const newest = Math.max(...known.map((migration) => migration.folderMillis))
     const applied = await appliedMigrations(client)
-    if (Math.max(...applied, 0) !== newest) throw new Error('The database is of another version of Holdfast than this program. Start the server of this version first.')
+    assertKnown(applied, known)
+    if (Math.max(...applied, 0) !== newest) throw new Error('The database is of an older version of Holdfast than this program. Start the server of this version first.')
   } finally {
     await client.end()
   }

@@ -265,8 +265,11 @@ export function isDeadProcess(token: string): boolean {
   }
 }
 
+/** Raised with any change to what is on a drive that this program could not read. */
+const driveFormat = 1
+
 interface Marker {
-  readonly format: 1
+  readonly format: typeof driveFormat
   readonly uuid: string
   readonly createdAt: number
 }
@@ -278,12 +281,29 @@ export async function readMarker(root: string): Promise<Marker | null> {
     throw error
   })
   if (text === null) return null
-  const parsed: unknown = JSON.parse(text)
-  const marker = parsed as Partial<Marker>
-  if (marker.format !== 1 || typeof marker.uuid !== 'string' || typeof marker.createdAt !== 'number') {
-    throw new Error(`${join(root, markerName)} is damaged or was written by a newer program`)
+  const marker = jsonObject(text)
+  const format = marker['format']
+  if (typeof format === 'number' && format > driveFormat) throw newerDrive(root, `${markerName} has format ${format}, this program knows ${driveFormat}`)
+  if (format !== driveFormat || typeof marker['uuid'] !== 'string' || typeof marker['createdAt'] !== 'number') {
+    throw new Error(`${join(root, markerName)} is damaged: restore it from a backup of the data folder`)
   }
-  return { format: 1, uuid: marker.uuid, createdAt: marker.createdAt }
+  return { format, uuid: marker['uuid'], createdAt: marker['createdAt'] }
+}
+
+/** For who has to decide what to start instead. */
+export function newerDrive(root: string, how: string): Error {
+  return new Error(`${root} was written by a newer Holdfast than this one (${how}). Nothing was changed. Start that version, or restore a backup that is as old as this program: `
+    + 'the data folder and the database, of the same time.')
+}
+
+function jsonObject(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? value as Record<string, unknown> : {}
+  } catch (error) {
+    if (error instanceof SyntaxError) return {}
+    throw error
+  }
 }
 
 export interface DriveOptions {
@@ -328,7 +348,7 @@ async function makeMarker(root: string, known: readonly { readonly uuid: string 
   if (names.includes('blobs') || names.includes('segments')) {
     throw new Error(`${root} holds blobs but its ${markerName} is missing: restore the file, or start on another folder`)
   }
-  const marker: Marker = { format: 1, uuid: randomUUID(), createdAt: Date.now() }
+  const marker: Marker = { format: driveFormat, uuid: randomUUID(), createdAt: Date.now() }
   const file = Buffer.from(`${JSON.stringify(marker)}\n`)
   await durably({ root, tmp: root, path: markerName, exclusive: true }, async (fd) => {
     writeFileSync(fd, file)

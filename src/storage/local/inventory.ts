@@ -6,7 +6,7 @@ import { codeOf, durably, isDeadProcess, processToken, syncFolder } from './driv
 import type { Drive } from './drive.ts'
 import { blobPath, bodyLength, decodeFooter, tailBytes } from './file.ts'
 import type { BlobOwner } from './file.ts'
-import { decodeSegmentHeader, segmentHeaderBytes } from './segment.ts'
+import { decodeSegmentHeader, isNewerSegment, segmentHeaderBytes } from './segment.ts'
 
 /** What the sweeper knows of the files of a drive. */
 export interface SegmentFile {
@@ -15,8 +15,10 @@ export interface SegmentFile {
   readonly bytes: number
   /** Epoch ms of the last append. */
   readonly changedAt: number
-  /** Null for a file that died before its first group. */
+  /** Null for a file that died before its first group, and for one of a newer program. */
   readonly writer: string | null
+  /** Written by a newer program: what is in it, and whose, cannot be told. */
+  readonly newer: boolean
 }
 
 /** Notes beside a segment. They only save work: what is live is always asked of the database again. */
@@ -44,7 +46,8 @@ export async function listSegments(drive: Pick<Drive, 'root'>): Promise<SegmentF
       const { size, mtimeMs } = await handle.stat()
       const head = Buffer.alloc(segmentHeaderBytes)
       const { bytesRead } = await handle.read(head, 0, segmentHeaderBytes, 0)
-      segments.push({ name, path, bytes: size, changedAt: mtimeMs, writer: decodeSegmentHeader(head.subarray(0, bytesRead))?.writer ?? null })
+      const header = head.subarray(0, bytesRead)
+      segments.push({ name, path, bytes: size, changedAt: mtimeMs, writer: decodeSegmentHeader(header)?.writer ?? null, newer: isNewerSegment(header) })
     } finally {
       await handle.close()
     }

@@ -11,6 +11,7 @@ import { crc32c } from './crc32c.ts'
 export const segmentHeaderBytes = 128
 export const recordHeaderBytes = 64
 const segmentMagic = Buffer.from('HFSEGM01', 'latin1')
+const segmentFormat = 1
 const recordMagic = 0x48464231 // HFB1
 const recordFormat = 1
 const alignment = 8
@@ -41,7 +42,7 @@ export interface ScannedRecord extends RecordHeader {
 export function encodeSegmentHeader(target: Buffer, header: SegmentHeader): void {
   target.fill(0, 0, segmentHeaderBytes)
   segmentMagic.copy(target, 0)
-  target.writeUInt32BE(1, 8)
+  target.writeUInt32BE(segmentFormat, 8)
   target.writeUIntBE(header.createdAt, 12, 6)
   const writer = Buffer.from(header.writer, 'utf8').subarray(0, 96)
   target.writeUInt8(writer.length, 18)
@@ -49,12 +50,28 @@ export function encodeSegmentHeader(target: Buffer, header: SegmentHeader): void
   target.writeUInt32BE(crc32c(target.subarray(0, segmentHeaderBytes - 4)), segmentHeaderBytes - 4)
 }
 
-/** Null when it is not a whole segment header: a segment that died before its first group. */
+/** Null when it is not a whole segment header of a known format: a segment that died before its first group. */
 export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | null {
-  if (bytes.length < segmentHeaderBytes || !bytes.subarray(0, 8).equals(segmentMagic)) return null
-  if (bytes.readUInt32BE(segmentHeaderBytes - 4) !== crc32c(bytes.subarray(0, segmentHeaderBytes - 4))) return null
+  if (!isWhole(bytes) || !isKnown(bytes)) return null
   const writerBytes = bytes.readUInt8(18)
   return { createdAt: bytes.readUIntBE(12, 6), writer: bytes.toString('utf8', 19, 19 + writerBytes) }
+}
+
+/**
+ * Whether a newer program wrote a segment with this header. Whatever changes, the first six bytes, the size of the header and its checksum stay
+ * where they are, so that a rotten bit in it is not taken for a new format.
+ */
+export function isNewerSegment(bytes: Buffer): boolean {
+  return isWhole(bytes) && !isKnown(bytes)
+}
+
+function isWhole(bytes: Buffer): boolean {
+  return bytes.length >= segmentHeaderBytes && bytes.compare(segmentMagic, 0, 6, 0, 6) === 0
+    && bytes.readUInt32BE(segmentHeaderBytes - 4) === crc32c(bytes.subarray(0, segmentHeaderBytes - 4))
+}
+
+function isKnown(bytes: Buffer): boolean {
+  return bytes.compare(segmentMagic, 0, 8, 0, 8) === 0 && bytes.readUInt32BE(8) === segmentFormat
 }
 
 /** Bytes that a record takes in the segment, padding included. */
