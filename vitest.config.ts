@@ -10,7 +10,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     // On two cores the default is one file at a time, while most of them wait for servers and disks.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    maxWorkers: Math.max(3, availableParallelism() - 1),
     testTimeout: 60_000,
     hookTimeout: 60_000,
     projects: [

@@ -155,6 +155,6 @@ test('who only looks is refused by a database of another version, and does not m
   await (await openCheckDatabase(options)).close()
   const [last] = await postgres.query<{ id: number; created_at: string }>('SELECT id, created_at FROM drizzle.__drizzle_migrations ORDER BY created_at DESC LIMIT 1')
   await postgres.query('UPDATE drizzle.__drizzle_migrations SET created_at = created_at + 1 WHERE id = $1', [last?.id])
-  await expect(openCheckDatabase(options)).rejects.toThrow('another version')
+  await expect(openCheckDatabase(options)).rejects.toThrow('migrated by a newer Holdfast')
   await postgres.query('UPDATE drizzle.__drizzle_migrations SET created_at = $2 WHERE id = $1', [last?.id, last?.created_at])
 })
