@@ -70,10 +70,10 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
   }
 
   /** For what clients bring: the reserve of a disk is for the sweeper and the database. */
-  function roomyDrive(): Drive {
+  function roomyDrive(bytes: number): Drive {
     for (let tries = 0; tries < drives.length; tries++) {
       const chosen = drive()
-      if (hasRoom(chosen)) return chosen
+      if (hasRoom(chosen, bytes)) return chosen
     }
     packed.seal()
     throw new S3Error('InsufficientStorage', undefined, { status: 507 })

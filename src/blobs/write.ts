@@ -22,8 +22,8 @@ export interface Writer {
   readonly packed: Packed
   readonly slabs: Slabs
   readonly watchdog: Watchdog
-  /** A drive that clients may write to; throws ServiceUnavailable when there is none, InsufficientStorage when all are full. */
-  readonly drive: () => Drive
+  /** A drive that clients may write so many bytes to (0: nobody knows); throws ServiceUnavailable when there is none, InsufficientStorage when all are full. */
+  readonly drive: (bytes: number) => Drive
   readonly smallBodyBytesMax: number
   readonly synced: boolean
   readonly meters: Meters
@@ -52,7 +52,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
   const { load } = writer
   const reserved = body.length ?? 0
   admit(writer, 'small_bodies', load.smallBodies < smallQueueBodiesMax && load.smallBytes < smallQueueBytesMax)
-  if (reserved > 0) writer.drive()
+  if (reserved > 0) writer.drive(reserved)
   load.smallBodies += 1
   let taken = 0
   try {
@@ -96,7 +96,7 @@ function emptyBody(plan: DigestPlan, end: DigestEnd, marks: readonly ChunkMark[]
 async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
   const { load } = writer
   admit(writer, 'uploads', load.uploads < uploadsMax)
-  const drive = writer.drive()
+  const drive = writer.drive(body.length ?? 0)
   assertWritable(drive)
   load.uploads += 1
   try {

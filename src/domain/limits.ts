@@ -81,7 +81,7 @@ export const sweepIntervalMs = 60 * 1000
 export function diskReserveBytes(diskBytes: number): number {
   return Math.min(1024 ** 3, Math.max(diskBytes * 0.05, Math.min(64 * 1024 ** 2, diskBytes / 4)))
 }
-/** Room is looked at this often, at most: what comes in meanwhile is far less than the reserve. */
+/** Room is looked at this often, and when what was let in since has used it up. */
 export const diskRoomMs = 200
 
 /** More than this share of a drive as orphans is a sign of a wrong database, not of litter; few blobs are let go. */

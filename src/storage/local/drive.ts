@@ -57,17 +57,32 @@ export function isFull(error: unknown): boolean {
   return fullCodes.has(codeOf(error)) || (error instanceof S3Error && error.code === 'InsufficientStorage')
 }
 
-const roomyUntil = new WeakMap<Drive, number>()
-
-/** Whether clients may still write: the reserve of the disk is not touched. A full disk is looked at anew by every call. */
-export function hasRoom(drive: Drive): boolean {
-  const now = performance.now()
-  if (now < (roomyUntil.get(drive) ?? 0)) return true
-  const { bavail, blocks, bsize } = statfsSync(drive.root)
-  const roomy = bavail * bsize > diskReserveBytes(blocks * bsize)
-  if (roomy) roomyUntil.set(drive, now + diskRoomMs)
-  return roomy
+interface Room {
+  /** When it is looked at anew. */
+  readonly until: number
+  /** Bytes that clients may still bring. */
+  left: number
 }
+
+const roomOf = new WeakMap<Drive, Room>()
+
+/**
+ * Whether clients may still write, and so many bytes more of them, when their number is known: the reserve of the disk is not touched.
+ * What was let in since the last look counts as written; a full disk is looked at anew by every call.
+ */
+export function hasRoom(drive: Drive, bytes = 0): boolean {
+  const now = performance.now()
+  let room = roomOf.get(drive)
+  if (room === undefined || now > room.until || room.left < bytes || room.left <= 0) {
+    const { bavail, blocks, bsize } = statfsSync(drive.root)
+    room = { until: now + diskRoomMs, left: bavail * bsize - diskReserveBytes(blocks * bsize) }
+    roomOf.set(drive, room)
+  }
+  if (room.left <= 0) return false
+  room.left -= bytes
+  return true
+}
+
 const brokenCodes = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'ESTALE', 'EUCLEAN'])
 
 /**

@@ -72,7 +72,7 @@ export function createReserve({ drive, path, bytesMax, log }: ReserveOptions): R
     passed(at, lay) {
       end = Math.max(end, at)
       const to = Math.min(end + stepBytes, bytesMax - 1)
-      if (!lay || ended || running !== null || end - at > leftBytesMin || to - end < leftBytesMin || drive.suspect !== null || !hasRoom(drive)) return
+      if (!lay || ended || running !== null || end - at > leftBytesMin || to - end < leftBytesMin || drive.suspect !== null || !hasRoom(drive, to - end)) return
       running = layOut(end, to).finally(() => {
         running = null
       })
