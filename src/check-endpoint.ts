@@ -1,10 +1,10 @@
-import { createHash, createHmac, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { deriveSigningKey } from './auth/signing.ts'
+import { signRequest } from './auth/sign-request.ts'
 import { calledBy } from './cli/called-by.ts'
 import type { Config } from './config.ts'
 
@@ -132,7 +132,8 @@ async function untilAnswered(options: Options): Promise<void> {
 
 function send(options: Options, method: string, path: string, query: string, body: Buffer = Buffer.alloc(0)): Promise<Answer> {
   const { endpoint, tls } = options
-  const headers = { ...signed(options, method, path, query, body), 'content-length': String(body.length) }
+  const { host } = endpoint
+  const headers = { ...signRequest({ method, host, path, query, body }, options), host, 'content-length': String(body.length) }
   const target = { host: endpoint.hostname.replace(/^\[|\]$/g, ''), port: endpoint.port || undefined, method, path: query === '' ? path : `${path}?${query}`, headers, agent: false as const, timeout: requestMsMax }
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => reject(new Error(`${method} ${path} at ${endpoint.origin}: ${error.message || String(error)}`, { cause: error }))
@@ -147,21 +148,4 @@ function send(options: Options, method: string, path: string, query: string, bod
     })
     request.end(body)
   })
-}
-
-/** Signature version 4 of a request whose path and query need no encoding. Source: Amazon S3 API reference, "Authenticating Requests". */
-function signed({ endpoint, region, accessKeyId, secretAccessKey }: Options, method: string, path: string, query: string, body: Buffer): Record<string, string> {
-  const time = new Date().toISOString().replace(/[-:]|\.\d{3}/g, '')
-  const scope = `${time.slice(0, 8)}/${region}/s3/aws4_request`
-  const headers: Record<string, string> = { host: endpoint.host, 'x-amz-content-sha256': sha256(body), 'x-amz-date': time }
-  const names = Object.keys(headers).sort()
-  const parameters = query.split('&').filter((item) => item !== '').sort().join('&')
-  const canonical = [method, path, parameters, ...names.map((name) => `${name}:${headers[name]}`), '', names.join(';'), headers['x-amz-content-sha256']].join('\n')
-  const toSign = ['AWS4-HMAC-SHA256', time, scope, sha256(canonical)].join('\n')
-  const signature = createHmac('sha256', deriveSigningKey(secretAccessKey, time.slice(0, 8), region, 's3')).update(toSign).digest('hex')
-  return { ...headers, authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${names.join(';')}, Signature=${signature}` }
-}
-
-function sha256(data: string | Buffer): string {
-  return createHash('sha256').update(data).digest('hex')
 }

@@ -1,10 +1,8 @@
-import { hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { endpointOf } from './admin/banner.ts'
 import type { KeyPair } from './admin/keys.ts'
-import { canonicalHeaders, canonicalRequest } from './auth/canonical.ts'
-import { createSigner, deriveSigningKey } from './auth/signing.ts'
+import { signRequest } from './auth/sign-request.ts'
 import { readBootstrap } from './bootstrap-file.ts'
 import type { Config } from './config.ts'
 
@@ -21,6 +19,7 @@ export class Refused extends Error {}
 export class Unreachable extends Error {}
 
 const answerMsMax = 30_000
+const tokenPath = '/admin/v1/token'
 
 export async function openControlClient(config: Config, given: string | null): Promise<ControlClient> {
   const url = (given ?? endpointOf(config.host, config.controlPort, config.tlsCertFile !== null)).replace(/\/$/, '')
@@ -37,7 +36,10 @@ export async function openControlClient(config: Config, given: string | null): P
   }
 
   let token: Promise<string> | null = null
-  const newToken = async (): Promise<string> => (JSON.parse(await send('POST', '/admin/v1/token', signed(config, pair, url, 'POST', '/admin/v1/token'), undefined)) as { token: string }).token
+  const newToken = async (): Promise<string> => {
+    const headers = signRequest({ method: 'POST', host: new URL(url).host, path: tokenPath }, { ...pair, region: config.region })
+    return (JSON.parse(await send('POST', tokenPath, headers, undefined)) as { token: string }).token
+  }
   return {
     url,
     async ask(method, target, body) {
@@ -69,21 +71,5 @@ async function rootPair({ rootAccessKey, rootSecretKey, dataDir, bootstrapFile }
     return JSON.parse(await readFile(file, 'utf8')) as KeyPair
   } catch (error) {
     throw new Refused(`No root keys: HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY are not set, and ${file} cannot be read. HOLDFAST_DATA_DIR names the data folder.`, { cause: error })
-  }
-}
-
-/** Signature version 4 over a request without a body. */
-function signed({ region }: Config, { accessKeyId, secretAccessKey }: KeyPair, url: string, method: string, target: string): Record<string, string> {
-  const time = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')
-  const payloadHash = hash('sha256', '', 'hex')
-  const headers = { host: new URL(url).host, 'x-amz-content-sha256': payloadHash, 'x-amz-date': time }
-  const signedHeaders = Object.keys(headers)
-  const request = canonicalRequest({ method, path: target, query: '', headers: canonicalHeaders(Object.entries(headers)), signedHeaders, payloadHash })
-  const date = time.slice(0, 8)
-  const scope = `${date}/${region}/s3/aws4_request`
-  const signature = createSigner(deriveSigningKey(secretAccessKey, date, region, 's3'))(`AWS4-HMAC-SHA256\n${time}\n${scope}\n${hash('sha256', request, 'hex')}`)
-  return {
-    'x-amz-content-sha256': payloadHash, 'x-amz-date': time,
-    authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${signedHeaders.join(';')}, Signature=${signature}`,
   }
 }

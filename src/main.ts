@@ -233,7 +233,7 @@ async function check(command: 'scrub' | 'fsck', argv: readonly string[]): Promis
 /** A round of S3 at an endpoint, this server's or another's. */
 async function checkEndpoint(argv: readonly string[]): Promise<number> {
   const { runCheckEndpoint } = await import('./check-endpoint.ts')
-  return runCheckEndpoint(argv, { config: () => loadConfig(process.env), write: (text) => void writeSync(1, text), warn: (text) => void writeSync(2, text) })
+  return runCheckEndpoint(argv, { config: () => loadConfig(process.env), write: write(1), warn: write(2) })
 }
 
 /** The process: configuration, signals, and one way out. */

@@ -96,6 +96,15 @@ export async function sendAll(server: Server, method: 'GET' | 'HEAD' | 'PUT' | '
   return result
 }
 
+/** Of the object of this number in a bucket that `fill` made. */
+export const keyOf = (index: number): string => `object/${String(index).padStart(8, '0')}`
+
+/** Makes a bucket with so many small objects in it. */
+export async function fill(server: Server, bucket: string, objects: number): Promise<void> {
+  await must(server, 'PUT', bucket, '')
+  await sendAll(server, 'PUT', Array.from({ length: objects }, (_, index) => server.signer.path('PUT', bucket, keyOf(index))), 64, smallBody)
+}
+
 export interface Cost {
   readonly result: LoadResult
   /** Of the server with its threads, and of PostgreSQL, for one request. */

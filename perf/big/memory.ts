@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { memoryOf } from '../processes.ts'
 import { makeDataFolder, startHoldfast, type Server } from '../server.ts'
-import { createFigures, createRandom, megabytes, must, sendAll, smallBody, smallBytes, untilQuiet, watchMemory, type Big, type Figures } from './bench.ts'
+import { createFigures, createRandom, fill, keyOf, megabytes, smallBytes, untilQuiet, watchMemory, type Big, type Figures } from './bench.ts'
 import type { FloodResult } from './flood.ts'
 import { generate, type WireRequest } from './generator.ts'
 
@@ -25,8 +25,7 @@ export const memory: Big = {
       try {
         await sleep(3000)
         add(server, 'idle, after the start', figures)
-        await must(server, 'PUT', bucket, '')
-        await sendAll(server, 'PUT', Array.from({ length: objects }, (_, index) => server.signer.path('PUT', bucket, keyOf(index))), 64, smallBody)
+        await fill(server, bucket, objects)
         await underLoads(server, seconds, options.uploads ?? uploadsDefault, options.uploadBytes ?? uploadBytesDefault, figures)
         await sleep(afterMs)
         add(server, 'a minute after the last load', figures)
@@ -39,8 +38,6 @@ export const memory: Big = {
     return figures.all
   },
 }
-
-const keyOf = (index: number): string => `object/${String(index).padStart(8, '0')}`
 
 function add(server: Server, name: string, figures: Figures): void {
   const { serverBytes, helperBytes, helpers } = memoryOf(server.pid)

@@ -1,6 +1,6 @@
 import type { OpenLoopResult } from '../open-loop.ts'
 import { makeDataFolder, startHoldfast, type Server } from '../server.ts'
-import { createFigures, createRandom, must, say, sendAll, smallBody, smallBytes, untilQuiet, type Big, type Figures } from './bench.ts'
+import { createFigures, createRandom, fill, keyOf, say, smallBytes, untilQuiet, type Big, type Figures } from './bench.ts'
 import type { FloodResult } from './flood.ts'
 import { generate, type WireRequest } from './generator.ts'
 
@@ -29,8 +29,7 @@ export const overload: Big = {
     try {
       const server = await startHoldfast({ dataDir: folder.path, env: { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '5' } })
       try {
-        await must(server, 'PUT', bucket, '')
-        await sendAll(server, 'PUT', Array.from({ length: objects }, (_, index) => server.signer.path('PUT', bucket, keyOf(index))), 64, smallBody)
+        await fill(server, bucket, objects)
         const alone = await good(server, seconds)
         figures.add(`good client alone: p50`, 'ms', alone.p50Ms, 'less')
         figures.add(`good client alone: p99`, 'ms', alone.p99Ms, 'less')
@@ -44,8 +43,6 @@ export const overload: Big = {
     return figures.all
   },
 }
-
-const keyOf = (index: number): string => `object/${String(index).padStart(8, '0')}`
 
 async function beside(server: Server, { name, saturating }: (typeof floods)[number], seconds: number, figures: Figures): Promise<void> {
   for (const times of [1, 2]) {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenLoopResult } from '../open-loop.ts'
 import { createSigner, type Signer } from '../presign.ts'
 import { makeDataFolder, startHoldfast, type Server } from '../server.ts'
-import { createFigures, createRandom, must, say, sendAll, smallBody, smallBytes, untilQuiet, type Big, type Figures } from './bench.ts'
+import { createFigures, createRandom, fill, keyOf, say, smallBytes, untilQuiet, type Big, type Figures } from './bench.ts'
 import type { FloodResult } from './flood.ts'
 import { generate, type WireRequest } from './generator.ts'
 
@@ -31,8 +31,7 @@ export const tenants: Big = {
       try {
         const signer = createSigner({ host: `${server.host}:${server.port}`, region: 'us-east-1', ...quiet })
         for (const [bucket, own] of [['noisy', server], ['quiet', { ...server, signer }]] as const) {
-          await must(own, 'PUT', bucket, '')
-          await sendAll(own, 'PUT', Array.from({ length: objects }, (_, index) => own.signer.path('PUT', bucket, keyOf(index))), 64, smallBody)
+          await fill(own, bucket, objects)
         }
         for (const [title, document] of [['no limits', ''], ['turns', limits]] as const) {
           writeFileSync(limitsFile, document)
@@ -48,8 +47,6 @@ export const tenants: Big = {
     return figures.all
   },
 }
-
-const keyOf = (index: number): string => `object/${String(index).padStart(8, '0')}`
 
 async function compare(server: Server, signer: Signer, seconds: number, title: string, figures: Figures): Promise<void> {
   await untilQuiet(server.pid, 15_000)

@@ -29,7 +29,6 @@ export const setByTheChart: Readonly<Record<string, string>> = {
   HOLDFAST_METRICS_TOKEN_FILE: 'metrics',
 }
 
-
 /** Of processes the table's bound is this machine's; the chart's servers run on Linux. */
 const linuxBounds: Readonly<Record<string, readonly [number, number]>> = { processes: [1, 64] }
 

@@ -1,10 +1,11 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { LRUCache } from 'lru-cache'
 import { S3Error } from '../domain/errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { limitsLookMs, limitedNamesMax, loadLookMs } from './limits.ts'
 import { limitedBy, noLimits, parseLimits, readLimits, type Limit, type LimitedBy, type LimitsDocument } from './limits-document.ts'
 import { createTurns, type Turns } from './turns.ts'
+import { watchFiles } from './watched-files.ts'
 
 export { limitedBy, readLimits, type LimitsDocument }
 
@@ -165,7 +166,14 @@ export function createAdmission({ file, processes, log }: AdmissionOptions): Adm
     }
   }
 
-  const watched = file === null ? null : watchFile(file, apply, log)
+  const watched = file === null ? null : watchFiles({
+    paths: [file],
+    everyMs: limitsLookMs,
+    read: () => readFileSync(file, 'utf8'),
+    apply: (text) => apply(parseLimits(text)),
+    renewed: () => log.info('The limits were read anew', { file }),
+    refused: (reason) => log.error('The new limits are refused, those that were there before stay', { file, reason }),
+  })
   return {
     arrive(address, bodyBytes) {
       const { eventLoopDelayMs, memoryBytes } = document.server
@@ -181,7 +189,7 @@ export function createAdmission({ file, processes, log }: AdmissionOptions): Adm
       return document
     },
     apply,
-    source: () => watched?.source() ?? null,
+    source: () => (file === null || watched === null ? null : { file, readAt: watched.state.readAt, refusal: watched.state.refusal }),
     look: () => watched?.look(),
     refused,
     waiting: () => turns?.waiting() ?? 0,
@@ -222,39 +230,4 @@ function residentBytes(): number {
   const now = performance.now()
   if (now - resident.at > loadLookMs) resident = { bytes: process.memoryUsage.rss(), at: now }
   return resident.bytes
-}
-
-/** Reads the document, now and when it changes. One that cannot be applied is refused, and the one before stays. */
-function watchFile(file: string, apply: (document: LimitsDocument) => void, log: AdmissionOptions['log']): Pick<Admission, 'look' | 'close'> & { source(): LimitsSource } {
-  let text = readFileSync(file, 'utf8')
-  let seen = statOf(file)
-  let readAt = Date.now()
-  let refusal: LimitsSource['refusal'] = null
-  apply(parseLimits(text))
-  function look(): void {
-    try {
-      const now = statOf(file)
-      if (now === seen && refusal === null) return
-      const next = readFileSync(file, 'utf8')
-      seen = now
-      if (next === text && refusal === null) return
-      if (next !== text) apply(parseLimits(next))
-      text = next
-      readAt = Date.now()
-      refusal = null
-      log.info('The limits were read anew', { file })
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      if (reason === refusal?.reason) return
-      refusal = { at: Date.now(), reason }
-      log.error('The new limits are refused, those that were there before stay', { file, reason })
-    }
-  }
-  const timer = setInterval(look, limitsLookMs).unref()
-  return { source: () => ({ file, readAt, refusal }), look, close: () => clearInterval(timer) }
-}
-
-function statOf(file: string): string {
-  const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true })
-  return `${dev}.${ino}.${size}.${mtimeNs}.${ctimeNs}`
 }

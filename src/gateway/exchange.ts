@@ -11,7 +11,7 @@ import { writeError, writeReply, type AnswerContext } from './answer.ts'
 import { isLimited, type Admission } from './admission.ts'
 import type { Serve } from './app.ts'
 import { nextRequestId } from './ids.ts'
-import { IncomingRequest, resourceOf, unreadBodyBytes, type IncomingOptions } from './incoming.ts'
+import { announcedBytes, IncomingRequest, resourceOf, unreadBodyBytes, type IncomingOptions } from './incoming.ts'
 import { lingerBytesMax, lingerMs, unreadBodyBytesMax } from './limits.ts'
 import { createWatchdog } from './watchdog.ts'
 
@@ -117,7 +117,7 @@ function accessOf(incoming: IncomingMessage, request: IncomingRequest | undefine
   return {
     requestId, operation, status, method: incoming.method ?? '', path: resourceOf(incoming), code: failure === undefined ? undefined : failure instanceof S3Error ? failure.code : 'InternalError',
     milliseconds: Math.round((performance.now() - started) * 100) / 100,
-    bytesIn: Number(incoming.headers['content-length'] ?? 0) || 0, bytesOut: failure === undefined && incoming.method !== 'HEAD' ? bodyBytes(reply) : 0,
+    bytesIn: announcedBytes(incoming), bytesOut: failure === undefined && incoming.method !== 'HEAD' ? bodyBytes(reply) : 0,
     accountId: requester?.account.id, user: requester?.user?.name, accessKeyId: requester?.accessKeyId,
     remoteAddress: incoming.socket.remoteAddress ?? '', userAgent: incoming.headers['user-agent'], traceId: request?.span?.traceId,
   }

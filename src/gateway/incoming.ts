@@ -82,7 +82,7 @@ export class IncomingRequest implements S3Request {
 
   /** As announced; 0 when nobody said. */
   get bodyBytes(): number {
-    return Number(this.#incoming.headers['content-length'] ?? 0)
+    return announcedBytes(this.#incoming)
   }
 
   /** Calls it once with the bytes of the answer, when the answer is out or the client has gone. */
@@ -117,6 +117,11 @@ export function unreadBodyBytes(incoming: IncomingMessage): number | null {
   if (incoming.complete) return 0
   if (incoming.headers['transfer-encoding'] !== undefined) return null
   // How much of it has come already is not counted: the announced length is the upper bound.
+  return announcedBytes(incoming)
+}
+
+/** Of the body as it comes over the wire: with the framing of aws-chunked, 0 when HTTP itself cuts it into chunks. The parser lets only digits pass. */
+export function announcedBytes(incoming: IncomingMessage): number {
   return Number(incoming.headers['content-length'] ?? 0)
 }
 

@@ -1,12 +1,13 @@
-import { createHash, randomBytes, X509Certificate } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { createServer, type Server, type ServerOptions } from 'node:https'
 import { createSecureContext, type TLSSocket } from 'node:tls'
 import type { Log } from '../telemetry/log.ts'
 import { tlsHandshakeMs, tlsLookMs } from './limits.ts'
+import { watchFiles } from './watched-files.ts'
 
-/** HTTPS from files that may change while the server runs: cert-manager and Kubernetes swap a link, certbot writes new files. */
+/** HTTPS from files that may change while the server runs. */
 
 /** Paths of PEM files. */
 export interface TlsFiles {
@@ -20,8 +21,6 @@ export interface TlsFiles {
 export interface Tls {
   /** A server over the present certificate; each later one is used for connections made from then on, and none is dropped. */
   createServer(options: ServerOptions, listener: RequestListener, asksClients: 'all' | 'all but health'): Server
-  /** Looks at the files now, not at the next time. */
-  look(): void
   /** Stops looking at the files. */
   close(): void
 }
@@ -34,46 +33,27 @@ interface Pems {
 
 /** @throws when the files cannot be read or do not fit together; the message is for an operator. */
 export function openTls(files: TlsFiles, log: Pick<Log, 'info' | 'error'>): Tls {
-  const paths = [files.certFile, files.keyFile, ...files.clientCaFile === null ? [] : [files.clientCaFile]]
+  const { certFile, keyFile, clientCaFile } = files
   const servers = new Set<Server>()
-  let stats = statsOf(paths)
-  let pems = readPems(files)
-  let notAfter = check(pems)
-  let digest = digestOf(pems)
-  let refused: string | null = null
-
-  function look(): void {
-    try {
-      const now = statsOf(paths)
-      // A pair that was refused is looked at again: its other half may have come since.
-      if (now === stats && refused === null) return
-      const next = readPems(files)
-      const nextDigest = digestOf(next)
-      stats = now
-      if (nextDigest === digest) {
-        refused = null
-        return
-      }
-      notAfter = check(next)
+  let notAfter = ''
+  const watched = watchFiles({
+    paths: [certFile, keyFile, ...clientCaFile === null ? [] : [clientCaFile]],
+    everyMs: tlsLookMs,
+    read: () => readPems(files),
+    apply(pems, before) {
+      notAfter = check(pems)
       // Who resumes a session does not show its certificate again: with other authorities nobody may.
-      const ticketKeys = pems.ca?.equals(next.ca ?? Buffer.alloc(0)) === false ? { ticketKeys: randomBytes(48) } : {}
-      pems = next
-      digest = nextDigest
-      refused = null
+      const ticketKeys = before?.ca?.equals(pems.ca ?? Buffer.alloc(0)) === false ? { ticketKeys: randomBytes(48) } : {}
       for (const server of servers) server.setSecureContext({ ...pems, ...protocol, ...ticketKeys })
-      log.info('The TLS certificate was read anew', { certFile: files.certFile, notAfter })
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      if (reason === refused) return
-      refused = reason
-      log.error('The new TLS files are refused, the certificate that was there before stays in use', { reason, notAfter })
-    }
-  }
+    },
+    renewed: () => log.info('The TLS certificate was read anew', { certFile, notAfter }),
+    refused: (reason) => log.error('The new TLS files are refused, the certificate that was there before stays in use', { reason, notAfter }),
+  })
 
-  const timer = setInterval(look, tlsLookMs).unref()
   return {
     createServer(options, listener, asksClients) {
       const all = asksClients === 'all'
+      const pems = watched.state.content
       const server = createServer(
         { ...options, ...pems, ...protocol, handshakeTimeout: tlsHandshakeMs, requestCert: pems.ca !== undefined, rejectUnauthorized: all },
         all || pems.ca === undefined ? listener : withCertificate(listener),
@@ -82,29 +62,14 @@ export function openTls(files: TlsFiles, log: Pick<Log, 'info' | 'error'>): Tls 
       server.once('close', () => servers.delete(server))
       return server
     },
-    look,
-    close: () => clearInterval(timer),
+    close: () => watched.close(),
   }
 }
 
 const protocol = { minVersion: 'TLSv1.2' } as const
 
-/** By what `stat` says of what the path leads to now: links are followed, so that one that is swapped shows. */
-function statsOf(paths: readonly string[]): string {
-  return paths.map((path) => {
-    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
-    return `${dev}.${ino}.${size}.${mtimeNs}.${ctimeNs}`
-  }).join(' ')
-}
-
 function readPems({ certFile, keyFile, clientCaFile }: TlsFiles): Pems {
   return { cert: readFileSync(certFile), key: readFileSync(keyFile), ...clientCaFile === null ? {} : { ca: readFileSync(clientCaFile) } }
-}
-
-function digestOf({ cert, key, ca }: Pems): string {
-  const hash = createHash('sha256')
-  for (const part of [cert, key, ca ?? Buffer.alloc(0)]) hash.update(`${part.length}:`).update(part)
-  return hash.digest('hex')
 }
 
 /** Throws when this is no pair that a server can use; gives the last day of the certificate. */

@@ -8,6 +8,7 @@ import { memoryBytes } from '../support/processes.ts'
 import { signedRequest, signRequest, xmlText, xmlTexts } from '../support/raw.ts'
 import { bucketSender, newBucket } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
+import { blobFiles } from '../support/swept.ts'
 
 /** CI waits for the server's own timers, which are minutes; an everyday run does not. */
 const patient = process.env['HOLDFAST_TEST_PATIENT'] === '1'
@@ -45,10 +46,7 @@ async function temporaries(): Promise<string[]> {
   return (await readdir(join(server.dataDir, 'drive', 'tmp'), { recursive: true })).filter((name) => name.includes('/'))
 }
 
-async function files(): Promise<number> {
-  const entries = await readdir(join(server.dataDir, 'drive', 'blobs'), { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile()).length
-}
+const files = (): Promise<number> => blobFiles(server.dataDir)
 
 const chunked = (bytes: Uint8Array): Buffer => Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')])
 const trailer = { 'x-amz-content-sha256': 'STREAMING-UNSIGNED-PAYLOAD-TRAILER', 'content-encoding': 'aws-chunked', 'x-amz-trailer': 'x-amz-checksum-crc32' }

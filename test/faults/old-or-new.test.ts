@@ -1,11 +1,12 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshBody } from '../support/load.ts'
 import { testShortly } from '../support/promise.ts'
-import { bucketSender, newBucket, outcome } from '../support/s3.ts'
-import { startServer, type TestServer } from '../support/server.ts'
+import { outcome, type Send } from '../support/s3.ts'
+import type { TestServer } from '../support/server.ts'
+import { blobFiles, startSwept, sweepMs } from '../support/swept.ts'
 import * as oldOrNew from './promises/old-or-new.ts'
 import * as runningGet from './promises/running-get.ts'
 
@@ -13,26 +14,17 @@ testShortly(oldOrNew)
 testShortly(runningGet)
 
 let server: TestServer
-let send: ReturnType<typeof bucketSender>
+let send: Send
 
 beforeAll(async () => {
-  server = await startServer({ env: { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' } })
-  send = bucketSender(server, await newBucket(server.client))
+  ({ server, send } = await startSwept())
 })
 afterAll(() => server?.remove())
 
-async function blobFiles(): Promise<number> {
-  const entries = await readdir(join(server.dataDir, 'drive', 'blobs'), { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile()).length
-}
-
 /** No test leaves an object behind, so that in the end no bytes are left either. */
 async function allSwept(): Promise<void> {
-  await expect.poll(blobFiles, { timeout: 20_000, interval: 200 }).toBe(0)
+  await expect.poll(() => blobFiles(server.dataDir), { timeout: 20_000, interval: 200 }).toBe(0)
 }
-
-/** Longer than the grace and an interval: a sweep has come by. */
-const sweepMs = 2_500
 
 test('the sweeper removes nothing while its drive is a foreign one, and goes on when it is the right one again', async () => {
   const marker = join(server.dataDir, 'drive', 'holdfast-drive.json')
@@ -42,7 +34,7 @@ test('the sweeper removes nothing while its drive is a foreign one, and goes on 
   expect(outcome(await send('DELETE', 'kept'))).toBe('204')
   await expect.poll(() => server.output(), { timeout: 10_000 }).toContain('is another one than at the start')
   await sleep(sweepMs)
-  expect(await blobFiles()).toBe(1)
+  expect(await blobFiles(server.dataDir)).toBe(1)
   await writeFile(marker, right)
   await allSwept()
 })

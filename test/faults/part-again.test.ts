@@ -1,28 +1,18 @@
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshBody } from '../support/load.ts'
 import { complete, createUpload, putParts } from '../support/multipart.ts'
-import { bucketSender, newBucket, outcome } from '../support/s3.ts'
-import { startServer, type TestServer } from '../support/server.ts'
+import { outcome, type Send } from '../support/s3.ts'
+import type { TestServer } from '../support/server.ts'
+import { blobFiles, startSwept, sweepMs } from '../support/swept.ts'
 
 let server: TestServer
-let send: ReturnType<typeof bucketSender>
+let send: Send
 
 beforeAll(async () => {
-  server = await startServer({ env: { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' } })
-  send = bucketSender(server, await newBucket(server.client))
+  ({ server, send } = await startSwept())
 })
 afterAll(() => server?.remove())
-
-/** Longer than the grace and an interval: a sweep has come by. */
-const sweepMs = 2_500
-
-async function blobFiles(): Promise<number> {
-  const entries = await readdir(join(server.dataDir, 'drive', 'blobs'), { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile()).length
-}
 
 test('a part that was uploaded again has bytes of its own: those of the one before are swept, and the object stays whole', async () => {
   const sizes = [20_000, 300_000]
@@ -39,6 +29,6 @@ test('a part that was uploaded again has bytes of its own: those of the one befo
   }
   await sleep(sweepMs)
   await whole()
-  await expect.poll(blobFiles, { timeout: 20_000, interval: 200 }).toBe(1)
+  await expect.poll(() => blobFiles(server.dataDir), { timeout: 20_000, interval: 200 }).toBe(1)
   await whole()
 })

@@ -10,6 +10,7 @@ import { fsckReport, holdfast, scrubReport } from '../support/holdfast.ts'
 import { freshBody, newWorld, startLoad } from '../support/load.ts'
 import { bucketSender, newBucket } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
+import { sweepsOften } from '../support/swept.ts'
 
 let server: TestServer
 let bucket: string
@@ -17,7 +18,7 @@ let send: ReturnType<typeof bucketSender>
 const drive = (): string => join(server.dataDir, 'drive')
 
 beforeAll(async () => {
-  server = await startServer({ env: { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' } })
+  server = await startServer({ env: sweepsOften })
 })
 afterAll(() => server?.remove())
 beforeEach(async () => {

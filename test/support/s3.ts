@@ -39,7 +39,7 @@ export async function failure(call: Promise<unknown>): Promise<{ code: string; s
   throw new Error('the call succeeded, but it must fail')
 }
 
-type Send = (method: string, target: string, options?: Omit<RawRequest, 'server' | 'method' | 'path'>) => Promise<RawResponse>
+export type Send = (method: string, target: string, options?: Omit<RawRequest, 'server' | 'method' | 'path'>) => Promise<RawResponse>
 
 /** Signed requests against one bucket: `send('PUT', 'key?tagging', { body })`. `target` is what stands behind `/bucket/` on the wire. */
 export function bucketSender(server: Endpoint, bucket: string): Send {

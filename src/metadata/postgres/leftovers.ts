@@ -23,27 +23,28 @@ export async function clearLeftovers(cluster: string, socketFolder: string): Pro
   await rm(join(socketFolder, '.s.PGSQL.5432'), { force: true })
 }
 
-/**
- * Fast shutdown first, which writes a checkpoint; then the one that leaves recovery to the next start; then none at all. Processes
- * that have lost their postmaster end by themselves at once, except one that waits for a lock of another that died with it: for ever.
- */
+/** Fast shutdown first, which writes a checkpoint; then the one that leaves recovery to the next start; then none at all. */
 async function stopRunning(cluster: string, postmaster: number): Promise<void> {
-  const steps = [
-    { signal: 'SIGINT', waitMs: 20_000 },
-    { signal: 'SIGQUIT', waitMs: 5_000 },
-    { signal: 0, waitMs: 500 },
-    { signal: 'SIGKILL', waitMs: 5_000 },
-  ] as const
+  const steps = [{ signal: 'SIGINT', waitMs: 20_000 }, { signal: 'SIGQUIT', waitMs: 5_000 }] as const
   for (const { signal, waitMs } of steps) {
-    const running = await runningOn(cluster)
-    if (running.length === 0) return
-    const headless = !running.includes(postmaster)
-    if (headless && signal !== 0 && signal !== 'SIGKILL') continue
-    for (const pid of headless || signal === 'SIGKILL' ? running : [postmaster]) kill(pid, signal)
-    const until = Date.now() + waitMs
-    while (Date.now() < until && (await runningOn(cluster)).length > 0) await sleep(20)
+    if (!(await runningOn(cluster)).includes(postmaster)) break
+    kill(postmaster, signal)
+    await within(waitMs, async () => !(await runningOn(cluster)).includes(postmaster))
   }
-  if ((await runningOn(cluster)).length > 0) throw new Error(`A PostgreSQL that does not end is still running on ${cluster}.`)
+  // Without a postmaster they end by themselves at once, except one that waits for a lock of another that died with it: for ever.
+  const ended = async (): Promise<boolean> => (await runningOn(cluster)).length === 0
+  if (await within(500, ended)) return
+  for (const pid of await runningOn(cluster)) kill(pid, 'SIGKILL')
+  if (!(await within(5_000, ended))) throw new Error(`A PostgreSQL that does not end is still running on ${cluster}.`)
+}
+
+/** Whether it came true in time. */
+async function within(waitMs: number, isTrue: () => Promise<boolean>): Promise<boolean> {
+  for (const until = Date.now() + waitMs; ;) {
+    if (await isTrue()) return true
+    if (Date.now() >= until) return false
+    await sleep(20)
+  }
 }
 
 /** Process ids that work in the folder: a postmaster and all its children have it as their working directory. */
@@ -78,7 +79,7 @@ function alive(pid: number): boolean {
   return true
 }
 
-function kill(pid: number, signal: NodeJS.Signals | 0): void {
+function kill(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal)
   } catch (error) {

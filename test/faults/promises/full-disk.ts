@@ -1,4 +1,4 @@
-import { appendFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { appendFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { diskRoomMs } from '../../../src/domain/limits.ts'
@@ -9,6 +9,7 @@ import { freshBody } from '../../support/load.ts'
 import { signedRequest, xmlText, xmlTexts, type RawResponse } from '../../support/raw.ts'
 import { bucketSender, newBucket, outcome } from '../../support/s3.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
+import { blobFiles, sweepsOften } from '../../support/swept.ts'
 import { smallDisk } from '../../support/tmpfs.ts'
 import { isBack, serves, until } from '../../support/under-load.ts'
 import { eachOf } from '../../support/verify.ts'
@@ -19,7 +20,6 @@ export const row = 'full disk'
 export const promise = 'Writes get 507 and leave nothing, reads, listings, copies and deletes go on, and writes resume without a restart when there is room'
 export const method = 'a tmpfs of 64 MB for the data alone, and one of 256 MB with the database, filled with large and small bodies, emptied in part and filled again; filled by others to the last byte; PostgreSQL killed meanwhile'
 
-const sweepOften = { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' }
 const full = '507 InsufficientStorage'
 /** Default of HOLDFAST_SMALL_BODY_BYTES_MAX. */
 const smallBytesMax = 131_072
@@ -164,7 +164,7 @@ async function filledByOthers(it: Disk, judge: Judge, size: number): Promise<voi
 async function openDisk(judge: Judge, megabytes: number, env: Readonly<Record<string, string>>): Promise<Disk> {
   const stored = new Map<string, Content>()
   const place = await smallDisk(megabytes)
-  const server = await startServer({ dataDir: place.folder, wrapper: place.wrapper, env: { ...sweepOften, ...env } }).catch(async (error: unknown) => {
+  const server = await startServer({ dataDir: place.folder, wrapper: place.wrapper, env: { ...sweepsOften, ...env } }).catch(async (error: unknown) => {
     await place.remove()
     throw error
   })
@@ -212,8 +212,7 @@ async function openDisk(judge: Judge, megabytes: number, env: Readonly<Record<st
     },
     async isSwept() {
       const large = [...stored.values()].filter(({ size }) => size > smallBytesMax).length
-      const files = async () => (await readdir(join(seen, 'drive', 'blobs'), { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
-      await until('what was deleted is swept', async () => (await files()).length === large, 60_000, 200)
+      await until('what was deleted is swept', async () => (await blobFiles(seen)) === large, 60_000, 200)
     },
     isBack: () => isBack(server, [bucket]),
     async isWhole(when) {

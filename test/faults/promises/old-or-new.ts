@@ -4,6 +4,7 @@ import { completeDocument } from '../../support/multipart.ts'
 import { signedRequest, xmlText, type RawResponse } from '../../support/raw.ts'
 import { newBucket, outcome } from '../../support/s3.ts'
 import { startServer } from '../../support/server.ts'
+import { sweepsOften } from '../../support/swept.ts'
 
 export const row = 'old-or-new'
 export const promise = 'Each answer is one version, whole and by range, with the headers of that version, whoever writes meanwhile'
@@ -34,7 +35,7 @@ export function versionsIn(bytes: Buffer, at: number): string[] {
 /** One case is one answer to a reader. */
 export async function run({ seed, seconds, say }: Options): Promise<{ cases: number; violations: string[] }> {
   const processes = 1 + (seed % 2)
-  const server = await startServer({ env: { HOLDFAST_PROCESSES: String(processes), HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' } })
+  const server = await startServer({ env: { HOLDFAST_PROCESSES: String(processes), ...sweepsOften } })
   const wrong: string[] = []
   const began = Date.now()
   const totals = { read: 0, written: 0 }

@@ -8,6 +8,7 @@ import { createUpload, complete, putPart } from '../../support/multipart.ts'
 import { signedRequest } from '../../support/raw.ts'
 import { bucketSender, newBucket, outcome } from '../../support/s3.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
+import { sweepMs, sweepsOften } from '../../support/swept.ts'
 import { noiseBuffer } from '../../support/tools.ts'
 
 export const row = 'running GET'
@@ -21,8 +22,6 @@ interface Options {
 }
 
 const partBytes = 5 * 1024 ** 2
-/** Longer than the grace and an interval: a sweep has come by. */
-const sweepMs = 2500
 /** Twice: the segment that was moved goes only after another grace. */
 const compactionMs = 2 * sweepMs
 /** The largest that a segment takes. */
@@ -50,7 +49,7 @@ export async function run({ seed, seconds, say }: Options): Promise<{ cases: num
   const random = randomOf(seed)
   const pick = (count: number): number => Math.floor(random() * count)
   const processes = 1 + (seed % 2)
-  const server = await startServer({ env: { HOLDFAST_PROCESSES: String(processes), HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1', HOLDFAST_SMALL_BODY_BYTES_MAX: String(smallBytesMax) } })
+  const server = await startServer({ env: { HOLDFAST_PROCESSES: String(processes), ...sweepsOften, HOLDFAST_SMALL_BODY_BYTES_MAX: String(smallBytesMax) } })
   const violations: string[] = []
   let [cases, made, moved, rounds] = [0, 0, 0, 0]
   try {

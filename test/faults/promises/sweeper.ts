@@ -2,6 +2,7 @@ import { newWorld } from '../../support/load.ts'
 import { signedRequest } from '../../support/raw.ts'
 import { newBucket } from '../../support/s3.ts'
 import { startServer } from '../../support/server.ts'
+import { sweepsOften } from '../../support/swept.ts'
 import { underLoad } from '../../support/under-load.ts'
 import { brokenPromises } from '../../support/verify.ts'
 import { deleteEverything, garbageBytes, storedFiles, sweepsNothingWrong } from '../garbage.ts'
@@ -28,7 +29,7 @@ export async function run({ seed, seconds, say }: PromiseOptions): Promise<Recor
   const random = randomOf(seed)
   const violations: { live: string[]; dead: string[] } = { live: [], dead: [] }
   let compared = 0
-  const server = await startServer({ env: { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1', HOLDFAST_SMALL_BODY_BYTES_MAX: '32768' } })
+  const server = await startServer({ env: { ...sweepsOften, HOLDFAST_SMALL_BODY_BYTES_MAX: '32768' } })
   try {
     const world = newWorld(server, await newBucket(server.client), await newBucket(server.client, 'Enabled'))
     const names = await longNames(server, random)
