@@ -39,6 +39,15 @@ export interface LineOptions {
   readonly meters?: Meters
   /** Called with each new connection, before anybody else uses it. */
   readonly onConnect?: (client: pg.Client) => Promise<void>
+  readonly patience?: Patience
+}
+
+/** How long a server may be silent before its connection is given up. */
+export interface Patience {
+  readonly connectMs: number
+  /** The first words of a session change nothing and wait for nobody. */
+  readonly setupMs: number
+  readonly goodbyeMs: number
 }
 
 /** Point look-ups and pages by their indexes, whatever the statistics say of a table that was empty a moment ago. */
@@ -56,8 +65,7 @@ const backOffMsMin = 25
 const backOffMsMax = 1000
 /** A server that takes longer for a statement is taken for dead: the longest one reads or writes a page or a group. */
 const statementMsMax = 30_000
-/** The first words of a session change nothing and wait for nobody. */
-const setupMsMax = 10_000
+const patienceDefault: Patience = { connectMs: 5000, setupMs: 10_000, goodbyeMs: 5000 }
 /** A restart is over by then; whoever looks into the log afterwards wants to know what is wrong. */
 const awayMsToSay = 5000
 
@@ -68,7 +76,7 @@ export const unavailable = (cause?: unknown): S3Error =>
   new S3Error('ServiceUnavailable', 'The metadata database is not available at the moment. Please try again.', { headers: { 'retry-after': '1' }, cause })
 
 export function openLine(options: LineOptions): Line {
-  const { connection, setup, log, waitMs } = options
+  const { connection, setup, log, waitMs, patience = patienceDefault } = options
   const meters = options.meters ?? createMeters()
   const closing = new AbortController()
   const waiting = new Set<(client: pg.Client) => void>()
@@ -79,7 +87,7 @@ export function openLine(options: LineOptions): Line {
 
   const connectOnce = async (): Promise<void> => {
     const client = new pg.Client({
-      ...connection, pipeline: options.pipeline ?? true, types: textTypes, keepAlive: true, connectionTimeoutMillis: 5000, query_timeout: statementMsMax,
+      ...connection, pipeline: options.pipeline ?? true, types: textTypes, keepAlive: true, connectionTimeoutMillis: patience.connectMs, query_timeout: statementMsMax,
     } as pg.ClientConfig)
     client.on('error', (error) => {
       if (live === client) log(`database connection lost: ${error.message}`)
@@ -88,7 +96,7 @@ export function openLine(options: LineOptions): Line {
     client.once('end', () => drop(client))
     await client.connect()
     try {
-      await client.query({ text: `${sessionSetup}; ${setup}`, query_timeout: setupMsMax } as pg.QueryConfig)
+      await client.query({ text: `${sessionSetup}; ${setup}`, query_timeout: patience.setupMs } as pg.QueryConfig)
       await options.onConnect?.(client)
     } catch (error) {
       discard(client)
@@ -166,9 +174,16 @@ export function openLine(options: LineOptions): Line {
     close: async () => {
       closing.abort()
       await attempt
-      await live?.end()
+      if (live !== null) await endWithin(live, patience.goodbyeMs)
     },
   }
+}
+
+/** A server that stands still does not answer its end either. */
+async function endWithin(client: pg.Client, waitMs: number): Promise<void> {
+  const timer = setTimeout(() => client.connection.stream.destroy(), waitMs)
+  await client.end()
+  clearTimeout(timer)
 }
 
 /** Its end may never be answered, and nobody waits for it. */

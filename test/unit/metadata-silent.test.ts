@@ -1,0 +1,130 @@
+import { rmSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { openLine, readSetup, type Line } from '../../src/metadata/postgres/connect.ts'
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+
+/** A database that takes connections and then says nothing: its machine hangs, or what stands before it has lost it. */
+
+let postgres: TestPostgres
+let folder: string
+let line: Line
+let closers: (() => Promise<unknown>)[]
+
+beforeAll(async () => {
+  postgres = await startTestPostgres()
+})
+afterAll(() => postgres.stop())
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'holdfast-silent-'))
+  closers = []
+})
+afterEach(async () => {
+  for (const close of closers) await close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+interface Place {
+  /** Connections so far. */
+  taken(): number
+  /** Those that the other side has not given up wholly: it may have said that it sends no more, and wait for ours to be said. */
+  held(): number
+  close(): Promise<void>
+}
+
+/** Takes the place of a PostgreSQL that was there before. */
+async function standIn(serve: (socket: Socket) => void): Promise<Place> {
+  const file = path.join(folder, '.s.PGSQL.5432')
+  const open = new Set<Socket>()
+  let taken = 0
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    taken += 1
+    open.add(socket)
+    socket.on('error', () => undefined).on('close', () => open.delete(socket)).resume()
+    serve(socket)
+  })
+  rmSync(file, { force: true })
+  await new Promise<void>((resolve) => server.listen(file, resolve))
+  const close = async (): Promise<void> => {
+    for (const socket of open) socket.destroy()
+    await new Promise((resolve) => server.close(resolve))
+  }
+  closers.push(close)
+  const held = (): number => {
+    // A write to who is gone fails, and the connection with it.
+    for (const socket of open) if (socket.readableEnded) socket.write('\0')
+    return open.size
+  }
+  return { taken: () => taken, held, close }
+}
+
+const authenticationOk = Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 0])
+const readyForQuery = Buffer.from([0x5a, 0, 0, 0, 5, 0x49])
+const silent = (): void => undefined
+const greets = (socket: Socket): void => void socket.once('data', () => socket.write(Buffer.concat([authenticationOk, readyForQuery])))
+
+/** In front of the real one; deaf and dumb once `halted` says so. */
+const forwards = (halted: () => boolean) => (socket: Socket): void => {
+  const upstream = connect(path.join(postgres.connection.host, '.s.PGSQL.5432'))
+  socket.on('data', (bytes: Buffer) => halted() || upstream.write(bytes))
+  upstream.on('data', (bytes: Buffer) => halted() || socket.write(bytes)).on('error', () => undefined)
+  socket.on('close', () => upstream.destroy())
+}
+
+function open(pipeline: boolean): Line {
+  const opened = openLine({
+    connection: { ...postgres.connection, host: folder }, setup: readSetup, pipeline, log: () => undefined, waitMs: 300, patience: { connectMs: 500, setupMs: 500, goodbyeMs: 100 },
+  })
+  closers.unshift(() => opened.close())
+  return opened
+}
+
+const refused = { code: 'ServiceUnavailable', headers: { 'retry-after': '1' } }
+const one = { name: 'one', text: 'SELECT 1', values: [] }
+
+describe.each([
+  ['answers nothing', silent],
+  ['greets and then answers nothing', greets],
+])('a database that %s', (_, serve) => {
+  describe.each([[true], [false]])('with pipelining: %s', (pipeline) => {
+    test('is refused to callers, tried again, and once it answers everything works', async () => {
+      const place = await standIn(serve)
+      line = open(pipeline)
+      await expect(line.client()).rejects.toMatchObject(refused)
+      await expect(line.query(one)).rejects.toMatchObject(refused)
+      await expect.poll(place.taken, { timeout: 10_000 }).toBeGreaterThan(1)
+      await expect.poll(place.held, { timeout: 10_000 }).toBeLessThanOrEqual(1)
+      await place.close()
+      await standIn(forwards(() => false))
+      await expect.poll(() => line.query(one).catch(() => null), { timeout: 10_000 }).toEqual([['1']])
+    })
+
+    test('holds up no close', async () => {
+      const place = await standIn(serve)
+      line = open(pipeline)
+      await expect.poll(place.taken, { timeout: 10_000 }).toBeGreaterThan(0)
+      await line.close()
+      const taken = place.taken()
+      await expect(line.client()).rejects.toMatchObject(refused)
+      await expect.poll(place.held, { timeout: 10_000 }).toBe(0)
+      expect(place.taken()).toBe(taken)
+    })
+  })
+})
+
+describe.each([[true], [false]])('a database that falls silent later, with pipelining: %s', (pipeline) => {
+  test.each([['a statement', 1], ['nothing', 0]])('holds up no close while %s is under way', async (_, count) => {
+    let halted = false
+    const place = await standIn(forwards(() => halted))
+    line = open(pipeline)
+    await expect.poll(() => line.query(one).catch(() => null), { timeout: 10_000 }).toEqual([['1']])
+    halted = true
+    const lost = Array.from({ length: count }, () => line.query(one).catch((error: unknown) => error))
+    await line.close()
+    for (const error of await Promise.all(lost)) expect(error).toMatchObject(refused)
+    await expect.poll(place.held, { timeout: 10_000 }).toBe(0)
+  })
+})
