@@ -17,6 +17,8 @@ const cache = path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cac
 const store = ['--root', path.join(cache, 'containers'), '--runroot', path.join(cache, 'run'), '--storage-driver', 'vfs']
 const sizeMegabytesMax = 350
 const user = 10001
+/** What surrounds a client of the server: the program's own variables are not meant for it. */
+const outside = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_')))
 let passed = 0
 let failed = 0
 
@@ -118,7 +120,7 @@ async function serveAndUse(name, { tree, data, image, settings, file = false }) 
     check(`${name}: process 1 is node, not root, without capabilities`, /^Name:\s+(?:node|MainThread|node-MainThread)/m.test(status) && /^Uid:\s+10001\s/m.test(status) && /^CapEff:\s+0+$/m.test(status) && /^NSpid:\s+\d+\s+1$/m.test(status))
     run('nsenter', ['--target', String(inner(child.pid)), '--mount', '--pid', '--root', '--', ...image.Healthcheck.Test.slice(1)], { env })
     check(`${name}: its health check passes`, true)
-    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', `http://127.0.0.1:${port}`], { env: { ...process.env, ...secrets, HOLDFAST_CONFIG: '' } })
+    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', `http://127.0.0.1:${port}`], { env: { ...outside, ...secrets } })
     check(`${name}: a round of PUT, GET, LIST and DELETE`, true, round.split('\n').at(-1))
     process.kill(inner(child.pid), 'SIGTERM')
     const code = await Promise.race([ended, sleep(30_000).then(() => 'no end within 30 s')])

@@ -6,7 +6,7 @@ import { failpoint } from '../domain/failpoint.ts'
 import { batchBodiesMax, batchBytesMax, segmentBytesMax, segmentLanes } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
 import {
-  assertWritable, createReserve, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
+  assertWritable, createReserve, distrusted, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
 } from '../storage/backend.ts'
 import type { Drive, IoFailure, Log, Reserve } from '../storage/backend.ts'
 import type { Meters } from '../telemetry/metrics.ts'
@@ -103,7 +103,7 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
 
   async function commit(lane: Lane, group: readonly Waiting[]): Promise<void> {
     try {
-      if (lane.segment !== null && lane.segment.drive.suspect !== null) retire(lane, lane.segment)
+      if (lane.segment !== null && doubt(lane.segment) !== null) retire(lane, lane.segment)
       const segment = lane.segment ?? openSegment(options.drive(), segmentBytes, log)
       lane.segment = segment
       const headBytes = segment.at === 0 ? segmentHeaderBytes : 0
@@ -115,14 +115,15 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
         buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, bodies, synced: options.synced,
         newIn: segment.at === 0 ? dirname(join(segment.drive.root, segmentPath(segment.name))) : null,
       })
-      if (outcome.failure !== null) abandon(lane, segment)
+      const failure = outcome.failure ?? doubt(segment)
+      if (failure !== null) abandon(lane, segment)
       else {
         segment.at += outcome.written
         segment.reserve.passed(segment.at, options.synced && group.length <= reservedBodiesMax)
       }
       meters.segmentGroups.observe(group.length)
       meters.syncs.of('segment').observe(outcome.syncSeconds)
-      settle(group, segment, outcome, log)
+      settle(group, segment, outcome, failure, log)
       if (segment.at >= segmentBytes && lane.segment === segment) retire(lane, segment)
     } catch (error) {
       if (lane.segment !== null) abandon(lane, lane.segment)
@@ -177,6 +178,11 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
       await Promise.all(ending.values())
     },
   }
+}
+
+/** Why a group of this segment is not durable though its own sync said so; null when there is no such reason. */
+function doubt({ drive, reserve }: Segment): IoFailure | null {
+  return reserve.failure ?? distrusted(drive)
 }
 
 /** Takes the oldest bodies that fit one group; at least one. */
@@ -239,8 +245,8 @@ function columnsOf(group: readonly Waiting[]): BatchBodies {
 }
 
 /** Gives each body of a group its own answer: a refusal is its own, a failed write is everybody's. */
-function settle(group: readonly Waiting[], segment: Segment, outcome: BatchOutcome, log: Log): void {
-  const failed = outcome.failure === null ? null : writeError(segment.drive, outcome.failure satisfies IoFailure, log)
+function settle(group: readonly Waiting[], segment: Segment, outcome: BatchOutcome, failure: IoFailure | null, log: Log): void {
+  const failed = failure === null ? null : writeError(segment.drive, failure, log)
   const md5s = outcome.md5s.split(' ')
   const checksums = outcome.checksums.split(' ')
   group.forEach(({ resolve, reject }, index) => {

@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto'
 import { S3Error } from '../domain/errors.ts'
 import { smallQueueBodiesMax, smallQueueBytesMax, uploadsMax } from '../domain/limits.ts'
 import type { ChecksumAlgorithm, Extent, Placement } from '../domain/model.ts'
-import { assertWritable, writeError } from '../storage/backend.ts'
+import { assertWritable, distrusted, writeError } from '../storage/backend.ts'
 import type { Drive, Log } from '../storage/backend.ts'
 import { countOne, type Meters } from '../telemetry/metrics.ts'
 import { createDigester, refusalError } from '../workers/digester.ts'
@@ -118,6 +118,8 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
       received = true
       const outcome = await large.finish(trailerEnd(options.expect, body.payload, trailer))
       if (!('md5' in outcome)) throw outcomeError(writer, drive, outcome)
+      const failure = distrusted(drive)
+      if (failure !== null) throw writeError(drive, failure, writer.log)
       writer.meters.syncs.of('file').observe(outcome.syncSeconds ?? 0)
       return written(blob, size, { kind: 'file', drives: [drive.id] }, outcome.md5, outcome.checksum, options)
     } catch (error) {

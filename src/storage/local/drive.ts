@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { closeSync, constants, fdatasync, fsync, fsyncSync, openSync, readFileSync, statfsSync, writeFileSync } from 'node:fs'
-import { link, mkdir, open, readFile, readdir, rename, rm, unlink } from 'node:fs/promises'
+import { link, mkdir, open, readFile, readdir, rename, rm, rmdir, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join, resolve, relative, sep } from 'node:path'
 import { promisify } from 'node:util'
@@ -29,16 +29,18 @@ export interface Drive {
 export interface IoFailure {
   readonly code: string
   readonly message: string
-  readonly phase: 'write' | 'sync'
+  readonly phase: 'write' | 'sync' | 'folder sync'
 }
 
-/** Thrown by `durably` when a sync failed: what the kernel holds of the file is unknown from then on. */
+/** Thrown by `durably` when a sync failed: what the kernel holds of the file, or of the names in the folder, is unknown from then on. */
 export class SyncError extends Error {
   readonly code: string
-  constructor(cause: unknown) {
+  readonly phase: IoFailure['phase']
+  constructor(cause: unknown, phase: 'sync' | 'folder sync' = 'sync') {
     super(cause instanceof Error ? cause.message : String(cause), { cause })
     this.name = 'SyncError'
     this.code = codeOf(cause)
+    this.phase = phase
   }
 }
 
@@ -47,7 +49,7 @@ export function codeOf(error: unknown): string {
 }
 
 export function ioFailure(error: unknown): IoFailure {
-  return { code: codeOf(error), message: error instanceof Error ? error.message : String(error), phase: error instanceof SyncError ? 'sync' : 'write' }
+  return { code: codeOf(error), message: error instanceof Error ? error.message : String(error), phase: error instanceof SyncError ? error.phase : 'write' }
 }
 
 const fullCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
@@ -87,15 +89,17 @@ const brokenCodes = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'ESTALE', 'EUCLE
 
 /**
  * The client's error for a failed write, and the drive's state after it: a full drive is an error of this request alone, a
- * failed sync or an I/O error ends writing to the drive until the process starts anew.
+ * failed sync or an I/O error ends writing to the drive until the process starts anew. So does any failed sync of a folder: the names
+ * that others have in it are in doubt as well.
  */
 export function writeError(drive: Drive, failure: IoFailure, log: Log): S3Error {
-  countFailure(drive, fullCodes.has(failure.code) ? 'full' : failure.phase)
-  if (fullCodes.has(failure.code)) {
+  const full = fullCodes.has(failure.code) && failure.phase !== 'folder sync'
+  countFailure(drive, full ? 'full' : failure.phase === 'write' ? 'write' : 'sync')
+  if (full) {
     log.warn('drive is full', { drive: drive.uuid, error: failure.message })
     return new S3Error('InsufficientStorage', undefined, { status: 507 })
   }
-  if (failure.phase === 'sync' || brokenCodes.has(failure.code)) {
+  if (failure.phase !== 'write' || brokenCodes.has(failure.code)) {
     drive.suspect ??= failure.message
     log.error('drive is suspect: no more writes to it', { drive: drive.uuid, error: failure.message })
   } else {
@@ -122,6 +126,14 @@ export function driveFigures(drive: Drive): { size: number | null; free: number 
   }
 }
 
+/**
+ * What keeps a write that went well from being told: another one has shown meanwhile that this drive's word is not to be trusted. Null
+ * while it is.
+ */
+export function distrusted(drive: Drive): IoFailure | null {
+  return drive.suspect === null ? null : { code: 'EIO', message: drive.suspect, phase: 'write' }
+}
+
 /** Throws ServiceUnavailable when the drive may not be written to. */
 export function assertWritable(drive: Drive): void {
   if (drive.suspect !== null) throw new S3Error('ServiceUnavailable', undefined, { status: 503, headers: { 'Retry-After': '30' } })
@@ -136,7 +148,7 @@ export function syncFolder(folder: string): void {
   try {
     fsyncSync(fd)
   } catch (error) {
-    throw new SyncError(error)
+    throw new SyncError(error, 'folder sync')
   } finally {
     closeSync(fd)
   }
@@ -147,7 +159,7 @@ async function syncFolderLater(folder: string): Promise<void> {
   try {
     await syncFile(handle.fd)
   } catch (error) {
-    throw new SyncError(error)
+    throw new SyncError(error, 'folder sync')
   } finally {
     await handle.close()
   }
@@ -170,17 +182,16 @@ function doubtfulFolders(root: string, folder: string): string[] {
   return doubtful
 }
 
-/** Makes `folder` below `root` and returns every folder whose entries are new, deepest last; empty when all were there. */
+/** Makes `folder` below `root` and returns what was made of the way to it, the deepest first. */
 async function makeFolders(root: string, folder: string): Promise<string[]> {
   const first = await mkdir(folder, { recursive: true, mode: 0o700 })
   if (first === undefined) return []
-  const changed = [dirname(first)]
-  let current = dirname(first)
-  for (const name of relative(current, folder).split(sep).slice(0, -1)) {
-    current = join(current, name)
-    changed.push(current)
+  const made: string[] = []
+  for (let current = folder; current.length >= first.length && current.startsWith(root + sep); current = dirname(current)) {
+    made.push(current)
+    durableFolders.delete(current)
   }
-  return changed.filter((path) => path === root || path.startsWith(root + sep))
+  return made
 }
 
 /** Syncs of this thread, one after another: many at once would take every thread of the I/O pool from the readers. */
@@ -218,6 +229,7 @@ export async function durably(place: DurablePlace, write: (fd: number, temporary
   const temporary = join(place.tmp, randomBytes(12).toString('hex'))
   const handle = await open(temporary, 'wx+', 0o600)
   let placed = false
+  let made: string[] = []
   try {
     if (!(await write(handle.fd, temporary))) {
       await unlink(temporary)
@@ -227,7 +239,7 @@ export async function durably(place: DurablePlace, write: (fd: number, temporary
     if (synced) await inTurn(() => syncData(handle.fd).catch((error: unknown) => Promise.reject(new SyncError(error))))
     failpoint?.('file synced', place.path)
     const folder = dirname(final)
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    made = await makeFolders(place.root, folder)
     await (place.exclusive === true ? link(temporary, final) : rename(temporary, final))
     placed = true
     failpoint?.('file named', place.path)
@@ -241,6 +253,8 @@ export async function durably(place: DurablePlace, write: (fd: number, temporary
     return true
   } catch (error) {
     await Promise.allSettled([unlink(temporary), ...(placed && place.replaces !== true ? [unlink(final)] : [])])
+    // A folder whose name may not have become durable must not be there for the next one, who would take it as it is.
+    for (const path of made) await rmdir(path).catch(() => undefined)
     throw error
   } finally {
     await handle.close()
@@ -345,9 +359,8 @@ export async function openDrive(options: DriveOptions): Promise<Drive> {
   const known = await options.known?.() ?? []
   const marker = (await readMarker(root)) ?? (await makeMarker(root, known))
   const tmp = join(root, 'tmp', processToken)
-  const changed = [...(await makeFolders(root, join(root, 'segments'))), ...(await makeFolders(root, join(root, 'blobs')))]
-  await mkdir(tmp, { recursive: true, mode: 0o700 })
-  for (const folder of new Set([...changed, root])) syncFolder(folder)
+  for (const folder of [join(root, 'segments'), join(root, 'blobs'), tmp]) await mkdir(folder, { recursive: true, mode: 0o700 })
+  syncFolder(root)
   for (const token of await readdir(join(root, 'tmp'))) {
     if (options.shared !== true && isDeadProcess(token)) await rm(join(root, 'tmp', token), { recursive: true, force: true })
   }

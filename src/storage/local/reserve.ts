@@ -2,7 +2,7 @@ import { close, fdatasync, open, write } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Log } from '../backend.ts'
 import { hasRoom, ioFailure, SyncError, writeError } from './drive.ts'
-import type { Drive } from './drive.ts'
+import type { Drive, IoFailure } from './drive.ts'
 
 /** So much is laid out at a time, and so much less than a step is left when the next one begins. */
 const stepBytes = 1024 ** 2
@@ -24,6 +24,8 @@ export interface Reserve {
   makeWay(at: number): Promise<void> | null
   /** A group has ended at `at`. With `lay`, lays out the next stretch in the background when little is left. */
   passed(at: number, lay: boolean): void
+  /** A sync that failed: what the file holds from the reserve on is in doubt for good, whatever a later sync says. */
+  readonly failure: IoFailure | null
   /** Nothing is written any more once this resolves; null when that is so already. */
   close(): Promise<void> | null
 }
@@ -36,15 +38,13 @@ export interface ReserveOptions {
   readonly log: Log
 }
 
-/**
- * The reserve of a new segment; it opens the file only with its first stretch. A failure here fails no group, whose own write and
- * sync tell what they meet: the kernel reports a failed sync to each descriptor. A full disk only ends the reserve.
- */
+/** The reserve of a new segment; it opens the file only with its first stretch. When there is no room for zeros it only ends: groups find their own. */
 export function createReserve({ drive, path, bytesMax, log }: ReserveOptions): Reserve {
   let end = 0
   let fd: number | null = null
   let running: Promise<void> | null = null
   let ended = false
+  let failure: IoFailure | null = null
 
   async function layOut(from: number, to: number): Promise<void> {
     try {
@@ -57,7 +57,9 @@ export function createReserve({ drive, path, bytesMax, log }: ReserveOptions): R
       end = to
     } catch (error) {
       ended = true
-      writeError(drive, ioFailure(error), log)
+      const met = ioFailure(error)
+      if (met.phase !== 'write') failure = met
+      writeError(drive, met, log)
     }
   }
 
@@ -76,6 +78,9 @@ export function createReserve({ drive, path, bytesMax, log }: ReserveOptions): R
       running = layOut(end, to).finally(() => {
         running = null
       })
+    },
+    get failure() {
+      return failure
     },
     close() {
       ended = true

@@ -8,7 +8,8 @@ import { ops, type Entry } from './records.ts'
  * - A sync that was answered makes durable what had returned before it was asked for, of this file (not its name) or of this
  *   folder (the names in it, not what is below them).
  * - Whatever else was done may have reached the disk in part, in any order; of one name, in its own order.
- * - What a failed sync was to write is in doubt for good: a later sync that succeeds does not promise it.
+ * - What a failed sync was to write is in doubt for good: a later sync that succeeds does not promise it, nor what lies over it in the
+ *   file; only a name that was made to mean something else since is that, then.
  */
 export interface Disk {
   /** Takes the next entry of the journal; true when states of the disk after it may differ from those before. */
@@ -145,7 +146,7 @@ export function createDisk(rootPath: string): Disk {
     const before = history.pending.filter((each) => each.position < asked)
     if (failed) return before.forEach((each) => { each.doubtful = true })
     const last = before.at(-1)
-    if (last === undefined || before.some((each) => each.doubtful)) return
+    if (last === undefined || last.doubtful) return
     history.durable = last.node
     history.pending = history.pending.slice(before.length)
     if (history.durable === null && history.pending.length === 0) parent.names.delete(name)

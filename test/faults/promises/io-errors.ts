@@ -42,6 +42,10 @@ export async function run({ seed, seconds, say }: PromiseOptions): Promise<Findi
   const below = (limit: number): number => Math.floor(random() * limit)
   const patient = await openPatient(random)
   try {
+    for (const error of ['ENOSPC', 'EIO'] as const) {
+      met.set(`${error} of the reserve's sync`, 1)
+      violations.push(...(await reserveIll(patient, error)).map((text) => `seed ${seed}, ${error} of the reserve's sync: ${text}`))
+    }
     for (let round = 0; violations.length < 10 && (round < always.length || Date.now() < until); round++) {
       const [name, place, kind] = always[round] ?? []
       const sweeping = kind === undefined && below(6) === 0
@@ -78,6 +82,19 @@ async function workIll(patient: Patient, { fault, harmless, suspect }: Ailment, 
   // Whatever state the failure has left behind ends with the process.
   if (met && !harmless) broken.push(...(await patient.restart()))
   return met ? broken : broken.length > 0 ? broken : null
+}
+
+/** What a fresh segment has laid out for later bodies is not known to be durable: none of them may rest on it. */
+async function reserveIll(patient: Patient, error: 'EIO' | 'ENOSPC'): Promise<string[]> {
+  await patient.stop()
+  // The first sync is that of the first body's group.
+  patient.control.arm({ calls: ['sync'], at: 2, path: '/drive/segments/', kind: { error } })
+  const broken = await patient.restart()
+  for (let step = 0; step < 3; step++) broken.push(...(await patient.work(false, 'small')))
+  if (patient.control.counts().fired === 0) broken.push('the fault was not met')
+  patient.control.disarm()
+  broken.push(...(await patient.unreadable()), ...(await patient.undurable()), ...(await patient.restart()))
+  return broken
 }
 
 /** Something fails while the server starts: it starts all the same or says why not, and starts once it is over. */
