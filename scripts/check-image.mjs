@@ -99,10 +99,10 @@ const confine = (tree, data, command) => ['--mount', '--pid', '--fork', '--kill-
 /** Starts the image's command with these settings, uses it, and stops it. `name` is what the lines of the report begin with; `file`: the ports are in a file. */
 async function serveAndUse(name, { tree, data, image, settings, file = false }) {
   const [port, controlPort] = await freePorts(2)
-  const secrets = { HOLDFAST_ROOT_ACCESS_KEY: 'CHECKIMAGEKEY', HOLDFAST_ROOT_SECRET_KEY: 'check-image-secret-key', ...settings }
+  const credentials = { HOLDFAST_ROOT_ACCESS_KEY: 'CHECKIMAGEKEY', HOLDFAST_ROOT_SECRET_KEY: 'check-image-secret-key' }
   if (file) writeFileSync(path.join(data, 'holdfast.yaml'), `port: ${port}\ncontrolPort: ${controlPort}\n`)
-  Object.assign(secrets, file ? { HOLDFAST_CONFIG: '/data/holdfast.yaml' } : { HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort) })
-  const env = { ...image.environment, ...secrets }
+  const ports = file ? { HOLDFAST_CONFIG: '/data/holdfast.yaml' } : { HOLDFAST_PORT: String(port), HOLDFAST_CONTROL_PORT: String(controlPort) }
+  const env = { ...image.environment, ...credentials, ...settings, ...ports }
   const began = performance.now()
   const child = spawn('unshare', confine(tree, data, image.Entrypoint), { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
@@ -120,7 +120,7 @@ async function serveAndUse(name, { tree, data, image, settings, file = false }) 
     check(`${name}: process 1 is node, not root, without capabilities`, /^Name:\s+(?:node|MainThread|node-MainThread)/m.test(status) && /^Uid:\s+10001\s/m.test(status) && /^CapEff:\s+0+$/m.test(status) && /^NSpid:\s+\d+\s+1$/m.test(status))
     run('nsenter', ['--target', String(inner(child.pid)), '--mount', '--pid', '--root', '--', ...image.Healthcheck.Test.slice(1)], { env })
     check(`${name}: its health check passes`, true)
-    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', `http://127.0.0.1:${port}`], { env: { ...outside, ...secrets } })
+    const round = run(process.execPath, [path.join(root, 'scripts', 'start.mjs'), 'check-endpoint', `http://127.0.0.1:${port}`], { env: { ...outside, ...credentials } })
     check(`${name}: a round of PUT, GET, LIST and DELETE`, true, round.split('\n').at(-1))
     process.kill(inner(child.pid), 'SIGTERM')
     const code = await Promise.race([ended, sleep(30_000).then(() => 'no end within 30 s')])
