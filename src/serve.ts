@@ -7,6 +7,7 @@ import type { Config } from './config.ts'
 import { uploadSlabsMax, readBuffersMax } from './domain/limits.ts'
 import { s3App } from './gateway/app.ts'
 import { createAdmission, type Admission } from './gateway/admission.ts'
+import { createDocumentTurns } from './gateway/document-turns.ts'
 import { createExchange } from './gateway/exchange.ts'
 import type { IncomingRequest } from './gateway/incoming.ts'
 import { objectUrls } from './gateway/object-url.ts'
@@ -82,7 +83,9 @@ export async function serveS3({ config, tls, store, blobs, rootKeys, port, log, 
   })
   const admission = await open(createAdmission({ file: config.limitsFile, processes: config.processes, log }), (opened) => opened.close())
   meters.watch('holdfast_limited_requests_total', () => Object.entries(admission.refused))
-  const dispatch = createDispatch({ admit: admitting(admission), auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config) })
+  const dispatch = createDispatch({
+    admit: admitting(admission), auth, metadata: store, blobs, region: config.region, objectUrl: objectUrls(config), documentTurn: createDocumentTurns(meters),
+  })
   const tracer = config.otlpEndpoint === null ? null : createTracer({ endpoint: config.otlpEndpoint, share: config.tracesShare, service: config.serviceName, version: programVersion, log })
   if (tracer !== null) {
     await open(tracer, (opened) => opened.close())

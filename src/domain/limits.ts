@@ -29,6 +29,14 @@ export const xmlDepthMax = 20
 /** Elements of one XML document: 10,000 parts with an ETag, a number and a checksum each are 40,001. Bounds the time to parse. */
 export const xmlElementsMax = 45_000
 
+/** From this size on XML documents take turns: one of 200 keys keeps the main thread for a millisecond, and its commands fill most of a group. */
+export const longDocumentBytes = 16 * 1024
+/** Long documents that are worked on at once: two fill the committer's lanes while others are parsed. */
+export const documentTurnsMax = 4
+/** Long documents of one account that wait for their turn, and how long: SlowDown above. */
+export const waitingDocumentsMax = 500
+export const documentWaitMsMax = 20_000
+
 /** All attributes of one XML document; namespaces are the only ones that clients send. */
 export const xmlAttributeCharsMax = 8 * 1024
 

@@ -1,6 +1,7 @@
 import type { Auth, Authenticated } from '../auth/auth.ts'
 import type { Blobs, RequestBody } from '../blobs/blobs.ts'
 import { S3Error } from '../domain/errors.ts'
+import { longDocumentBytes } from '../domain/limits.ts'
 import type { Bucket, Principal } from '../domain/model.ts'
 import { isBucketName } from '../domain/names.ts'
 import type { MetadataStore } from '../metadata/store.ts'
@@ -28,14 +29,21 @@ export interface DispatchOptions {
   readonly objectUrl: (request: S3Request, bucket: string, key: string) => string
   /** Whether it is taken now: null at once, else a promise of its turn, which rejects with SlowDown. */
   readonly admit?: (request: S3Request, principal: Principal, bucket: string) => Promise<void> | null
+  /** Resolves when an account may have a long document worked on, with what ends its turn. Rejects with SlowDown. */
+  readonly documentTurn: (account: string) => Promise<() => void>
 }
 
 export function createDispatch(options: DispatchOptions): Dispatch {
-  const routes = compileRoutes(operations)
-  return { handle: (request) => handle(options, routes.match, request) }
+  const { match } = compileRoutes(operations)
+  const kit: Kit = { ...options, match }
+  return { handle: (request) => handle(kit, request) }
 }
 
-async function handle(options: DispatchOptions, match: (request: S3Request) => Operation, received: S3Request): Promise<Reply> {
+interface Kit extends DispatchOptions {
+  readonly match: (request: S3Request) => Operation
+}
+
+async function handle(options: Kit, received: S3Request): Promise<Reply> {
   const caughtUp = options.metadata.catchUp()
   if (caughtUp !== null) await caughtUp
   const { span } = received
@@ -44,7 +52,7 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   verified?.()
   received.requester = authenticated.principal
   const request = authenticated.presigned ? withHoistedHeaders(received) : received
-  const operation = match(request)
+  const operation = options.match(request)
   received.operation = operation.name
   const names = targetNames(request)
   const { principal } = authenticated
@@ -59,15 +67,19 @@ async function handle(options: DispatchOptions, match: (request: S3Request) => O
   const bucket = operation.level === 'bucket' ? await openBucket(names.bucket, request.headers.get('x-amz-expected-bucket-owner')) : null
 
   const xml = operation.body === 'xml' ? await readXml(request, requestBodyOf(request, authenticated), operation.checksumOf ?? 'document') : ''
-  const input = operation.input({ http: request, ...names, xml })
-  if (operation.body === 'stream') request.sendContinue()
   const context: Context = {
     principal, http: request, region: options.region,
     metadata: span ? tracedMetadata(options.metadata, span) : options.metadata, blobs: span ? tracedBlobs(options.blobs, span) : options.blobs,
     requestBody: requestBodyOf(request, authenticated), objectUrl: options.objectUrl, openBucket, authorise,
   }
-  if (operation.level === 'service') return operation.run(input, context)
-  return operation.run(input, { ...context, bucket: bucket as Bucket })
+  const done = xml.length > longDocumentBytes ? await options.documentTurn(principal.account.id) : null
+  try {
+    const input = operation.input({ http: request, ...names, xml })
+    if (operation.body === 'stream') request.sendContinue()
+    return await (operation.level === 'service' ? operation.run(input, context) : operation.run(input, { ...context, bucket: bucket as Bucket }))
+  } finally {
+    done?.()
+  }
 }
 
 function targetNames(request: S3Request): { bucket: string; key: string } {

@@ -28,7 +28,7 @@ export const metrics = {
   holdfast_connections: gauge('Open connections that brought at least one request.'),
   holdfast_received_bytes_total: counter('Bytes that clients sent to the S3 port, headers included.'),
   holdfast_sent_bytes_total: counter('Bytes that were sent to clients of the S3 port, headers included.'),
-  holdfast_limited_requests_total: counter('Requests that a limit refused, by limit: requests and bytes of address, access_key, account, bucket; account_queue, account_wait, event_loop, memory.', 'limit'),
+  holdfast_limited_requests_total: counter('Requests that a limit refused: requests and bytes of address, access_key, account, bucket; account_queue, account_wait, event_loop, memory; small_bodies, uploads, commands, documents.', 'limit'),
 
   holdfast_spans_total: counter('Spans of traces, by result: exported, failed (the collector did not take them), dropped (too many waited).', 'result'),
   holdfast_access_lines_dropped_total: counter('Lines of the access log that were dropped because nobody took them in time.'),
@@ -36,7 +36,7 @@ export const metrics = {
   holdfast_segment_group_bodies: histogram('Small bodies that were appended to a segment and synced together.'),
   holdfast_transaction_commands: histogram('Commands that were committed in one transaction of the database.'),
   holdfast_sync_duration_seconds: histogram('Time of the syncs of data before an answer: of a group in a segment, of a large body’s file with its folders.', 'target'),
-  holdfast_queue_length: gauge('What waits, by queue: segments (small bodies), committer (commands), batch and upload (tasks of threads).', 'queue'),
+  holdfast_queue_length: gauge('What waits, by queue: segments (small bodies), committer (commands), documents (of many keys or parts), batch and upload (tasks of threads).', 'queue'),
   holdfast_pool_threads: gauge('Worker threads, by pool.', 'pool'),
   holdfast_pool_running_tasks: gauge('Tasks that worker threads are at, by pool.', 'pool'),
   holdfast_uploads_in_flight: gauge('Large bodies that are being received.'),

@@ -207,3 +207,8 @@ test('an announced trailing checksum has to come and to be right, or nothing is 
   expect((await chunked(`x-amz-checksum-crc32:${crc32.toString('base64')}\r\n`, announced)).status).toBe(200)
   expect((await send('GET', 'kept')).status).toBe(404)
 })
+
+test('more keys at once than the server works on at a time wait for their turn: none is refused', async () => {
+  const answers = await Promise.all(Array.from({ length: 12 }, (_, index) => post(document(keys(...Array.from({ length: 1000 }, (_, at) => `many/${index}/${at}`)), '<Quiet>true</Quiet>'))))
+  expect(answers.map(({ status, text }) => `${status} ${xmlText(text, 'Code') ?? ''}`)).toEqual(answers.map(() => '200 '))
+})

@@ -87,9 +87,9 @@ export function openCommitter(options: CommitterOptions): Committer {
     lane.busy = false
     if (lanes.every((each) => !each.busy)) idle?.()
   }
+  /** What is more than one group waits for one lane only when there is no other. */
   const wake = (): void => {
-    const lane = lanes.find((each) => !each.busy)
-    if (lane !== undefined && queue.length > 0) void run(lane)
+    for (const lane of lanes) if (!lane.busy && queue.length > 0) void run(lane)
   }
 
   const enqueue = (job: Job): void => {

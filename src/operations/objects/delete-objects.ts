@@ -1,6 +1,7 @@
 import { S3Error } from '../../domain/errors.ts'
 import { deleteKeysMax, keyBytesMax } from '../../domain/limits.ts'
 import type { DeleteConditions } from '../../domain/model.ts'
+import type { DeleteResult } from '../../metadata/store.ts'
 import { messageOf } from '../../protocol/errors.ts'
 import { entityTag, expectedDigests, parseHttpDate, refuseUnsupported } from '../../protocol/headers.ts'
 import { element, parseXml, renderXml, type XmlElement, type XmlNode } from '../../protocol/xml.ts'
@@ -30,9 +31,8 @@ export const deleteObjects = bucketOperation({
     if (!digested && context.requestBody.payload.kind === 'unsigned') {
       throw new S3Error('InvalidRequest', 'Missing required header for this request: Content-MD5 OR x-amz-checksum-*')
     }
-    const results = await Promise.all(deletions.map((one) => outcome(one, context)))
-    const shown = results.filter((result) => !(quiet && result.deleted)).map((result) => result.xml)
-    return { status: 200, body: renderXml('DeleteResult', shown) }
+    const results = await Promise.all(deletions.map((one) => outcome(one, quiet, context)))
+    return { status: 200, body: renderXml('DeleteResult', results.filter((result) => result !== null)) }
   },
 })
 
@@ -60,17 +60,19 @@ function conditions(object: XmlNode): DeleteConditions {
   return when
 }
 
-async function outcome(one: Deletion, context: BucketContext): Promise<{ deleted: boolean; xml: XmlElement }> {
+/** What the answer says of one key; null: nothing. */
+async function outcome(one: Deletion, quiet: boolean, context: BucketContext): Promise<XmlElement | null> {
   try {
-    return { deleted: true, xml: await deleteOne(one, context) }
+    const result = await deleteOne(one, context)
+    return quiet ? null : element('Deleted', deleted(one, result))
   } catch (error) {
     if (!(error instanceof S3Error)) throw error
     const version = one.versionId === undefined ? [] : [element('VersionId', one.versionId)]
-    return { deleted: false, xml: element('Error', [element('Key', one.key), ...version, element('Code', error.code), element('Message', messageOf(error))]) }
+    return element('Error', [element('Key', one.key), ...version, element('Code', error.code), element('Message', messageOf(error))])
   }
 }
 
-async function deleteOne({ key, versionId, when }: Deletion, { bucket, metadata, principal, authorise }: BucketContext): Promise<XmlElement> {
+async function deleteOne({ key, versionId, when }: Deletion, { bucket, metadata, principal, authorise }: BucketContext): Promise<DeleteResult> {
   authorise(versionId === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion', bucket.name, key)
   if (Buffer.byteLength(key) > keyBytesMax) throw new S3Error('KeyTooLongError')
   if (key.includes('\0')) throw new S3Error('InvalidArgument', 'A key has no NUL character.')
@@ -79,11 +81,15 @@ async function deleteOne({ key, versionId, when }: Deletion, { bucket, metadata,
     kind: 'delete', bucketId: bucket.id, key, ownerAccountId: principal.account.id, when, ...(versionId === undefined ? {} : { versionId }),
   })
   if (!result.ok && !(result.code === 'NoSuchVersion' && Object.keys(when).length === 0)) throw refusal(result, { bucket, key, versionId: versionId ?? '' })
+  return result
+}
+
+function deleted({ key, versionId }: Deletion, result: DeleteResult): XmlElement[] {
   const children = [element('Key', key)]
   if (versionId !== undefined) children.push(element('VersionId', versionId))
   if (result.ok && result.deleteMarker) {
     children.push(element('DeleteMarker', 'true'))
     if (result.versionId !== null) children.push(element('DeleteMarkerVersionId', result.versionId))
   }
-  return element('Deleted', children)
+  return children
 }
