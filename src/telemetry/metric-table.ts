@@ -28,7 +28,9 @@ export const metrics = {
   holdfast_connections: gauge('Open connections that brought at least one request.'),
   holdfast_received_bytes_total: counter('Bytes that clients sent to the S3 port, headers included.'),
   holdfast_sent_bytes_total: counter('Bytes that were sent to clients of the S3 port, headers included.'),
-  holdfast_limited_requests_total: counter('Refused, by limit: address, access_key, account and bucket (requests, bytes), account_queue, account_wait, event_loop, memory, small_bodies, uploads, commands, documents.', 'limit'),
+  holdfast_limited_requests_total: counter(
+    'Requests that a limit refused, by limit: address, access_key, account and bucket (requests, bytes), account_queue, account_wait, event_loop, memory, small_bodies, uploads, commands, documents.', 'limit',
+  ),
 
   holdfast_spans_total: counter('Spans of traces, by result: exported, failed (the collector did not take them), dropped (too many waited).', 'result'),
   holdfast_access_lines_dropped_total: counter('Lines of the access log that were dropped because nobody took them in time.'),
