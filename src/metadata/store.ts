@@ -267,7 +267,11 @@ export interface SweepStore {
   referenced(blobs: readonly { blob: string; bucketId: number; key: string }[]): Promise<ReadonlySet<string>>
   /** Where compaction put a record; readers that miss a record at its old place look here. */
   relocations(blobs: readonly string[]): Promise<ReadonlyMap<string, Extent['place']>>
-  relocate(moves: readonly { blob: string; place: Extent['place'] }[]): Promise<void>
+  /**
+   * Says that a record is now at `place`, if what was said of it is still `from` (null: nothing). A mover that comes late, because its
+   * process stood still and another one swept meanwhile, changes nothing: the copies that it made may be gone.
+   */
+  relocate(moves: readonly { blob: string; from: Extent['place'] | null; place: Extent['place'] }[]): Promise<void>
   /** Identity of drives, so that a foreign or missing drive, or a younger database, is noticed. */
   drives(): Promise<readonly { id: number; uuid: string; createdAt: number }[]>
   registerDrive(uuid: string): Promise<number>

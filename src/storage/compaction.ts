@@ -97,7 +97,7 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   try {
     for (let from = 0; from < toMove.length; from += movedAtOnce) {
       const group = toMove.slice(from, from + movedAtOnce)
-      const moved = await Promise.all(group.map(async (record) => ({ blob: record.blob, place: await moveRecord(pass, fd, record) })))
+      const moved = await Promise.all(group.map(async (record) => ({ blob: record.blob, from: elsewhere.get(record.blob) ?? null, place: await moveRecord(pass, fd, record) })))
       failpoint?.('records copied')
       await pass.store.relocate(moved)
       failpoint?.('records relocated')

@@ -111,14 +111,23 @@ describe('released bytes', () => {
     const extent = freshExtent()
     const place = { kind: 'segment' as const, drives: [1], segment: 'bb'.repeat(16), at: 99 }
     await put(bucketId, 'a', [extent])
-    await store.relocate([{ blob: extent.blob, place: { ...place, at: 1 } }])
-    await store.relocate([{ blob: extent.blob, place }])
+    await store.relocate([{ blob: extent.blob, from: null, place: { ...place, at: 1 } }])
+    await store.relocate([{ blob: extent.blob, from: { ...place, at: 1 }, place }])
     expect(await store.relocations([extent.blob, freshExtent().blob])).toEqual(new Map([[extent.blob, place]]))
     await remove(bucketId, 'a')
     const released = (await store.released(-1000, 100)).filter(({ blob }) => blob === extent.blob)
     expect(released).toMatchObject([{ place }])
     await store.forgetReleased(released.map(({ id }) => id))
     expect(await store.relocations([extent.blob])).toEqual(new Map())
+  })
+
+  test('a move that comes late changes nothing, and those beside it are told', async () => {
+    const [moved, forgotten, fresh] = [freshExtent().blob, freshExtent().blob, freshExtent().blob]
+    const place = (at: number) => ({ kind: 'segment' as const, drives: [1], segment: 'bb'.repeat(11), at })
+    await store.relocate([{ blob: moved, from: null, place: place(1) }])
+    await store.relocate([{ blob: moved, from: null, place: place(2) }, { blob: fresh, from: null, place: place(3) }])
+    await store.relocate([{ blob: moved, from: place(9), place: place(4) }, { blob: forgotten, from: place(9), place: place(5) }])
+    expect(await store.relocations([moved, forgotten, fresh])).toEqual(new Map([[moved, place(1)], [fresh, place(3)]]))
   })
 
   test('a drive keeps its number', async () => {

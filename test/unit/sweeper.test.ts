@@ -33,7 +33,7 @@ function memoryStore() {
     async relocate(moves) {
       // As PostgreSQL has it for one statement.
       if (new Set(moves.map(({ blob }) => blob)).size < moves.length) throw new Error('a row cannot be changed twice')
-      for (const { blob, place } of moves) moved.set(blob, place)
+      for (const { blob, from, place } of moves) if (JSON.stringify(moved.get(blob) ?? null) === JSON.stringify(from)) moved.set(blob, place)
     },
     drives: async () => drives,
     registerDrive: async () => 1,
