@@ -334,7 +334,7 @@ export interface NewAccessKey {
   readonly secretAccessKey: string
 }
 
-/** What scrub and fsck need: every row that names bytes, and what rows say of bytes that were found. All but the last only read. */
+/** What scrub and fsck need: every row that names bytes, and what rows say of bytes that were found, which the sweeper asks too. All but the last only read. */
 export interface CheckStore {
   /** The rows that follow a position, some hundred at a time and never more than some MiB; null: from the start, and at the end. */
   checkedRows(after: CheckPosition | null): Promise<{ rows: readonly CheckedRow[]; next: CheckPosition | null }>
@@ -393,7 +393,7 @@ export interface FoundBlob {
 export interface BlobFate {
   /** A committed row names it. */
   readonly live: boolean
-  /** The row of its first owner names it at this very place. */
+  /** The row of its first owner, or its release, names it at this very place. */
   readonly here: boolean
   /** No row names it any more, and it waits for the sweeper. */
   readonly released: boolean

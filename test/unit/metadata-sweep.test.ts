@@ -104,6 +104,11 @@ describe('released bytes', () => {
     const all = [current, noncurrent, part, waiting, orphan]
     const found = await store.referenced(all.map(({ blob }) => ({ blob, bucketId, key: 'a' })))
     expect(found).toEqual(new Set([current, noncurrent, part, waiting].map(({ blob }) => blob)))
+    const fates = await store.fates(all.map(({ blob, place }) => ({ blob, bucketId, key: 'a', place })))
+    expect(new Set([...fates].filter(([, { live, released, here }]) => (live || released) && here).map(([blob]) => blob)), 'by its fate, and where it is').toEqual(found)
+    const copies = await store.fates(all.map(({ blob, place }) => ({ blob, bucketId, key: 'a', place: { ...place, at: 128 } as Extent['place'] })))
+    expect(new Set([...copies].filter(([, { live, released }]) => live || released).map(([blob]) => blob))).toEqual(found)
+    expect([...copies.values()].some(({ here }) => here), 'a copy is not').toBe(false)
   })
 
   test('moved records are found at their new place, until their bytes are gone', async () => {
