@@ -1,11 +1,15 @@
+import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { failpoint } from '../domain/failpoint.ts'
 import { keyBytesMax } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
+import { segmentPath } from './backend.ts'
 import type { Drive } from './backend.ts'
+import { isAt } from './fates.ts'
+import { codeOf } from './local/drive.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
 import type { Holdings, SegmentFile, SegmentNotes } from './local/inventory.ts'
-import { closeRead, openToRead, readRecord } from './local/reading.ts'
+import { closeRead, openToRead, readRecord, RotError } from './local/reading.ts'
 import { brokenRecord, recordBytes, scanSegment, segmentHeaderBytes, trimSegment } from './local/segment.ts'
 import type { ScannedRecord } from './local/segment.ts'
 import type { Pass } from './sweeper.ts'
@@ -61,7 +65,7 @@ async function liveBlobs(pass: Pass, records: readonly ScannedRecord[]): Promise
 /**
  * Empties a segment that is mostly dead: appends its live records elsewhere and tells the store where. Answers `empty` when
  * nothing in it is live, so that it can go at once; a moved one goes after the grace, for readers that know only the old place, and
- * only when the store still knows where everything went: one that was restored from a backup does not.
+ * only when the store still knows where everything went and it is there: one that was restored from a backup may not.
  */
 export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
   const unnoted = pass.unnoted.get(`${drive.id}/${segment.name}`) ?? {}
@@ -87,9 +91,10 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
     return 'kept'
   }
   if (kept.length === 0) return 'empty'
-  const elsewhere = await pass.store.relocations(kept.map(({ blob }) => blob))
+  const places = await pass.store.relocations(kept.map(({ blob }) => blob))
+  const elsewhere = await wholeElsewhere(pass, segment, kept, places)
   // A move that was broken off may have left a record here twice.
-  const unmoved = [...new Map(kept.map((record) => [record.blob, record])).values()].filter(({ blob }) => !isElsewhere(elsewhere.get(blob), segment))
+  const unmoved = [...new Map(kept.filter((record) => !elsewhere.has(record)).map((record) => [record.blob, record])).values()]
   // What was of unknown fate at the move went with the rest then.
   const toMove = notes.movedAt === null ? unmoved : unmoved.filter(({ blob }) => live.has(blob))
   if (notes.movedAt !== null && toMove.length === 0) return 'empty'
@@ -97,7 +102,7 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   try {
     for (let from = 0; from < toMove.length; from += movedAtOnce) {
       const group = toMove.slice(from, from + movedAtOnce)
-      const moved = await Promise.all(group.map(async (record) => ({ blob: record.blob, from: elsewhere.get(record.blob) ?? null, place: await moveRecord(pass, fd, record) })))
+      const moved = await Promise.all(group.map(async (record) => ({ blob: record.blob, from: places.get(record.blob) ?? null, place: await moveRecord(pass, fd, record) })))
       failpoint?.('records copied')
       await pass.store.relocate(moved)
       failpoint?.('records relocated')
@@ -111,8 +116,46 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   return 'moved'
 }
 
-function isElsewhere(place: Placement | undefined, segment: SegmentFile): boolean {
-  return place !== undefined && place.kind === 'segment' && place.segment !== segment.name
+/**
+ * Of these records, those that the database has at another place and that are whole there. One that was restored from a backup may name a
+ * place that is no more: then the record that was found here may be the last one.
+ */
+async function wholeElsewhere(pass: Pass, segment: SegmentFile, records: readonly ScannedRecord[], places: ReadonlyMap<string, Placement>): Promise<Set<ScannedRecord>> {
+  const elsewhere = records.flatMap((record) => {
+    const place = places.get(record.blob)
+    if (place?.kind !== 'segment' || isAt(place, segment.name, record.at)) return []
+    const drives = pass.drives.filter(({ id }) => place.drives.includes(id))
+    return drives.length < place.drives.length ? [] : drives.map(({ root }) => ({ record, path: join(root, segmentPath(place.segment)), at: place.at }))
+  })
+  const whole = new Set(elsewhere.map(({ record }) => record))
+  for (const [path, there] of Map.groupBy(elsewhere, (each) => each.path)) {
+    const broken = await brokenAt(path, there)
+    for (const record of broken) whole.delete(record)
+    if (broken.length > 0) pass.log.warn('records are not where the database has them', { segment: basename(path), records: broken.length })
+  }
+  return whole
+}
+
+/** Of these records, those of which there is no whole one at its offset of a segment file. */
+async function brokenAt(path: string, there: readonly { record: ScannedRecord; at: number }[]): Promise<ScannedRecord[]> {
+  const fd = await openToRead(path).catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return null
+    throw error
+  })
+  if (fd === null) return there.map(({ record }) => record)
+  try {
+    const broken: ScannedRecord[] = []
+    for (const { record, at } of there) {
+      const body = await readRecord(fd, at, record.blob, record.length).catch((error: unknown) => {
+        if (error instanceof RotError) return null
+        throw error
+      })
+      if (body === null) broken.push(record)
+    }
+    return broken
+  } finally {
+    closeRead(fd)
+  }
 }
 
 async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promise<Placement> {

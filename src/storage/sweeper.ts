@@ -77,6 +77,7 @@ export interface SweeperOptions {
 /** What a pass hands around. */
 export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanAgeMs' | 'segmentBytes'>> {
   readonly store: SweepStore
+  readonly drives: readonly Drive[]
   readonly append: OpenBlobs['append']
   /** What all processes hold now. */
   readonly held: () => Promise<Holdings>
@@ -112,7 +113,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   async function sweep(withOrphans: boolean, lost: () => boolean): Promise<SweepReport> {
     const pass: Pass = {
-      store: options.store, log: options.log,
+      store: options.store, drives: options.drives, log: options.log,
       append: (body) => options.blobs.append(body),
       held: () => heldByAll(options),
       forgetSegment(path) {

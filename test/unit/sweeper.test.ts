@@ -50,6 +50,9 @@ function memoryStore() {
     forget: (extent: Extent) => void rows.delete(extent.blob),
     /** As a database does that was restored from a backup. */
     forgetMoves: () => moved.clear(),
+    /** As one does that was restored from a backup of before another compaction. */
+    misplace: () => [...moved.keys()].forEach((blob) => moved.set(blob, { kind: 'segment', drives: [1], segment: 'ff'.repeat(11), at: segmentHeaderBytes })),
+    relocated: () => moved,
   }
 }
 
@@ -185,11 +188,15 @@ test('a move that was broken off is done again, also out of the segment that the
   for (const [index, { extent, bytes }] of stored.entries()) if (index % 10 === 0) expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
 })
 
-test('a segment that was emptied stays when the database has forgotten where its records went', async () => {
+test.each([
+  ['has forgotten where its records went', () => memory.forgetMoves()],
+  ['names places that are gone', () => memory.misplace()],
+  ['names places where they have rotted', () => Promise.all([...memory.relocated().values()].map((place) => place.kind === 'segment' && rot(`segments/${place.segment}`, place.at + recordHeaderBytes + 100)))],
+])('a segment that was emptied stays when the database %s', async (_what, lose) => {
   const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
   stored.filter((_, index) => index % 10 !== 0).forEach(({ extent }) => memory.release(extent))
   expect((await sweeper().runOnce()).recordsMoved).toBeGreaterThan(0)
-  memory.forgetMoves()
+  await lose()
   for (let pass = 0; pass < 3; pass++) {
     await sweeper().runOnce()
     for (const [index, { extent, bytes }] of stored.entries()) if (index % 10 === 0) expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
