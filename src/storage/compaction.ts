@@ -5,7 +5,7 @@ import { keyBytesMax } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
 import { segmentPath } from './backend.ts'
 import type { Drive } from './backend.ts'
-import { isAt } from './fates.ts'
+import { fatesAt, isAt } from './fates.ts'
 import { codeOf } from './local/drive.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
 import type { Holdings, SegmentFile, SegmentNotes } from './local/inventory.ts'
@@ -69,7 +69,7 @@ async function liveBlobs(pass: Pass, records: readonly ScannedRecord[]): Promise
  */
 export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentFile, notes: SegmentNotes): Promise<'kept' | 'moved' | 'empty'> {
   const unnoted = pass.unnoted.get(`${drive.id}/${segment.name}`) ?? {}
-  const dead = Object.values({ ...notes.dead, ...unnoted })
+  const dead = [...Object.values({ ...notes.dead, ...unnoted }), ...Object.values(notes.copies)]
   const bytes = dead.length === 0 ? segment.bytes : trimSegment(segment.path)
   // Notes know no keys, which may be most of a record: a segment that could be dead by the longest of them is looked at, once.
   const isDead = (keyBytes: number): boolean => dead.reduce((sum, length) => sum + recordBytes(length, keyBytes), 0) >= bytes * deadShareMin
@@ -85,7 +85,7 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   const live = await liveBlobs(pass, records)
   const { pinned } = await pass.held()
   // A record that is neither noted as dead nor named by a row may belong to an upload that is being committed.
-  const kept = records.filter(({ blob }) => pinned.has(blob) || (!(blob in unnoted) && (live.has(blob) || !(blob in notes.dead))))
+  const kept = records.filter((record) => pinned.has(record.blob) || (!(record.blob in unnoted) && (live.has(record.blob) || !isNoted(notes, record))))
   if (isDamaged(records) || (await endsInDamage(pass, segment, records))) {
     pass.log.error('segment is damaged: it is kept', { segment: segment.name })
     return 'kept'
@@ -167,30 +167,69 @@ async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promis
   return place
 }
 
+/** What the database says of the records of a segment. */
+interface Judged {
+  /** That nothing names. */
+  readonly orphans: ScannedRecord[]
+  /** That rows name, and that the database has elsewhere. */
+  readonly copies: ScannedRecord[]
+  /** Of which it can be that they are here. */
+  readonly here: number
+  /** That rows name elsewhere, and that were not moved there: copies of a move that was broken off, until it is done again. */
+  readonly doubtful: number
+}
+
+async function judge(pass: Pass, drive: Drive, segment: SegmentFile): Promise<Judged> {
+  const records = await recordsOf(segment)
+  const judged = { orphans: [] as ScannedRecord[], copies: [] as ScannedRecord[], here: 0, doubtful: 0 }
+  for (let from = 0; from < records.length; from += askedAtOnce) {
+    const some = records.slice(from, from + askedAtOnce)
+    const fates = await fatesAt(pass.store, drive, segment.name, some)
+    for (const record of some) {
+      const fate = fates.get(record.at)
+      if (fate !== undefined && !fate.live && !fate.released) judged.orphans.push(record)
+      else if (fate !== undefined && fate.moved !== null && !isAt(fate.moved, segment.name, record.at)) judged.copies.push(record)
+      // Whoever shares a blob may be any row: where that has it cannot be told.
+      else if (fate === undefined || fate.moved !== null || fate.here || fate.shared) judged.here += 1
+      else judged.doubtful += 1
+    }
+  }
+  return judged
+}
+
 /**
  * Records of an old segment that no row names: uploads that were refused or died between write and commit. Each segment is
- * looked through once; later deaths come through the release queue.
+ * looked through once; later deaths come through the release queue. What a compaction copied and did not come to tell the database is
+ * noted on the way: it is no orphan, because its row is there, and so are its bytes, elsewhere.
  */
 export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFile, held: Holdings): Promise<{ bytes: number; remove: () => Promise<void> }[]> {
   // Records of which this program can read none would all look like nobody's.
   if (segment.newer) return []
+  const notes = await readNotes(segment)
   if (segment.writer === null) {
     // The process died within its first group, of which any part may have reached the disk: records without the header, too. Where there
-    // are notes, or a row names a record, the header was there once and was damaged: all is kept.
-    const { checked, movedAt, dead } = await readNotes(segment)
-    if (checked || movedAt !== null || Object.keys(dead).length > 0) return []
-    const live = await liveBlobs(pass, await recordsOf(segment))
-    return live.size === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
+    // are notes, or a row names a record here, the header was there once and was damaged: all is kept.
+    if (notes.checked || notes.movedAt !== null || Object.keys({ ...notes.dead, ...notes.copies }).length > 0) return []
+    const { copies, here, doubtful } = await judge(pass, drive, segment)
+    if (here > 0 || doubtful > 0) return []
+    const elsewhere = await wholeElsewhere(pass, segment, copies, await pass.store.relocations(copies.map(({ blob }) => blob)))
+    return elsewhere.size === copies.length ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
   }
-  const notes = await readNotes(segment)
   if (notes.checked || notes.movedAt !== null || !isSealed(segment, held, pass.segmentBytes)) return []
   trimSegment(segment.path)
-  const records = await recordsOf(segment)
-  const live = await liveBlobs(pass, records)
+  const judged = await judge(pass, drive, segment)
   // A record whose key is damaged may be anybody's: by the key that it seems to have nothing would name it.
-  const orphans = records.filter(({ blob, key }) => key !== '' && !live.has(blob) && !(blob in notes.dead))
-  const dead = { ...notes.dead, ...Object.fromEntries(orphans.map(({ blob, length }) => [blob, length])) }
-  const note = () => writeNotes(drive, segment, { ...notes, checked: true, dead })
-  if (orphans.length === 0) await note()
+  const orphans = judged.orphans.filter((record) => record.key !== '' && !isNoted(notes, record))
+  const dead = { ...notes.dead }
+  const copies = { ...notes.copies, ...Object.fromEntries(judged.copies.map(({ at, length }) => [at, length])) }
+  for (const { blob, at, length } of orphans) {
+    if (blob in dead) copies[at] = length
+    else dead[blob] = length
+  }
+  // What is in doubt is looked at again by the next walk.
+  const note = () => writeNotes(drive, segment, { ...notes, checked: judged.doubtful === 0, dead, copies })
+  if (orphans.length === 0 && (judged.doubtful === 0 || judged.copies.some((record) => !isNoted(notes, record)))) await note()
   return orphans.map((orphan, index) => ({ bytes: orphan.length, remove: () => (index === 0 ? note() : Promise.resolve()) }))
 }
+
+const isNoted = (notes: SegmentNotes, { blob, at }: ScannedRecord): boolean => blob in notes.dead || at in notes.copies

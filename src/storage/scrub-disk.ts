@@ -204,7 +204,7 @@ async function fatesOf(
     const row = rows.get(at)
     if (row === undefined) continue
     const isTarget = row.moved !== null && isAt(row.moved, basename(path), at)
-    result.set(at, { fate: fateOf(row, isTarget, blob in notes.dead, notes.movedAt !== null, young), live: row.live, shared: row.shared })
+    result.set(at, { fate: fateOf(row, isTarget, blob in notes.dead || at in notes.copies, notes.movedAt !== null, young), live: row.live, shared: row.shared })
   }
   return result
 }

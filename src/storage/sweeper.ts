@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path'
 import type { OpenBlobs } from '../blobs/blobs.ts'
 import { failpoint } from '../domain/failpoint.ts'
 import { orphanAgeMs, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
-import type { SweepStore } from '../metadata/store.ts'
+import type { CheckStore, SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
 import { compactSegment, orphanRecords } from './compaction.ts'
 import { isFull, processToken, readMarker, syncFolder } from './local/drive.ts'
@@ -60,8 +60,10 @@ export interface Others {
   forgetSegment(path: string): void
 }
 
+export type SweeperStore = SweepStore & Pick<CheckStore, 'fates'>
+
 export interface SweeperOptions {
-  readonly store: SweepStore
+  readonly store: SweeperStore
   readonly drives: readonly Drive[]
   readonly blobs: Pick<OpenBlobs, 'pinned' | 'activeSegments' | 'append' | 'forgetSegment'>
   readonly others?: Others
@@ -76,7 +78,7 @@ export interface SweeperOptions {
 
 /** What a pass hands around. */
 export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanAgeMs' | 'segmentBytes'>> {
-  readonly store: SweepStore
+  readonly store: SweeperStore
   readonly drives: readonly Drive[]
   readonly append: OpenBlobs['append']
   /** What all processes hold now. */
@@ -132,8 +134,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     if (doubt === null) {
       await sweepReleased(pass, options.drives)
       for (const drive of options.drives) {
-        if (withOrphans) stopped ??= await sweepOrphans(pass, drive)
         await sweepSegments(pass, drive)
+        // Behind the moves: one that was broken off has been done again, so that the database can tell where its records are.
+        if (withOrphans) stopped ??= await sweepOrphans(pass, drive)
       }
     }
     if (stopped !== null) options.log.error('sweeper stopped', { reason: stopped })

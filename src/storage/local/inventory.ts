@@ -29,6 +29,8 @@ export interface SegmentNotes {
   readonly movedAt: number | null
   /** Lengths of dead records by blob. */
   readonly dead: Readonly<Record<string, number>>
+  /** Lengths, by offset, of records that are only copies: the database has their blobs elsewhere. */
+  readonly copies: Readonly<Record<string, number>>
   /** Length of its records' keys in the mean; null while nobody had to know. */
   readonly keyBytes: number | null
 }
@@ -77,7 +79,7 @@ export function isSealed(segment: SegmentFile, held: Holdings, segmentBytes: num
 }
 
 export async function readNotes(segment: Pick<SegmentFile, 'path'>): Promise<SegmentNotes> {
-  const empty: SegmentNotes = { checked: false, movedAt: null, dead: {}, keyBytes: null }
+  const empty: SegmentNotes = { checked: false, movedAt: null, dead: {}, copies: {}, keyBytes: null }
   try {
     return { ...empty, ...(JSON.parse(await readFile(segment.path + notesSuffix, 'utf8')) as Partial<SegmentNotes>) }
   } catch (error) {
