@@ -252,7 +252,7 @@ async function sweepAll(): Promise<void> {
 }
 
 async function expectReadable(stored: readonly { extent: Extent; bytes: Buffer }[]): Promise<void> {
-  for (const { extent, bytes } of stored) expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
+  for (const { extent, bytes } of stored) expect(await readAll(room.blobs, [extent]).then((read) => read.equals(bytes), String)).toBe(true)
 }
 
 test.each([
