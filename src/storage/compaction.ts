@@ -171,9 +171,9 @@ async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promis
 interface Judged {
   /** That nothing names. */
   readonly orphans: ScannedRecord[]
-  /** That rows name, and that the database has elsewhere. */
+  /** That rows name, and that the database has elsewhere, where they are whole. */
   readonly copies: ScannedRecord[]
-  /** Of which it can be that they are here. */
+  /** That the database has here, or of which it cannot be told. */
   readonly here: number
   /** That rows name elsewhere, and that were not moved there: copies of a move that was broken off, until it is done again. */
   readonly doubtful: number
@@ -181,20 +181,26 @@ interface Judged {
 
 async function judge(pass: Pass, drive: Drive, segment: SegmentFile): Promise<Judged> {
   const records = await recordsOf(segment)
-  const judged = { orphans: [] as ScannedRecord[], copies: [] as ScannedRecord[], here: 0, doubtful: 0 }
+  const orphans: ScannedRecord[] = []
+  const moved: ScannedRecord[] = []
+  const places = new Map<string, Placement>()
+  let [here, doubtful] = [0, 0]
   for (let from = 0; from < records.length; from += askedAtOnce) {
     const some = records.slice(from, from + askedAtOnce)
     const fates = await fatesAt(pass.store, drive, segment.name, some)
     for (const record of some) {
       const fate = fates.get(record.at)
-      if (fate !== undefined && !fate.live && !fate.released) judged.orphans.push(record)
-      else if (fate !== undefined && fate.moved !== null && !isAt(fate.moved, segment.name, record.at)) judged.copies.push(record)
+      if (fate !== undefined && !fate.live && !fate.released) orphans.push(record)
+      else if (fate !== undefined && fate.moved !== null && !isAt(fate.moved, segment.name, record.at)) {
+        moved.push(record)
+        places.set(record.blob, fate.moved)
       // Whoever shares a blob may be any row: where that has it cannot be told.
-      else if (fate === undefined || fate.moved !== null || fate.here || fate.shared) judged.here += 1
-      else judged.doubtful += 1
+      } else if (fate === undefined || fate.moved !== null || fate.here || fate.shared) here += 1
+      else doubtful += 1
     }
   }
-  return judged
+  const copies = [...await wholeElsewhere(pass, segment, moved, places)]
+  return { orphans, copies, here: here + moved.length - copies.length, doubtful }
 }
 
 /**
@@ -210,10 +216,8 @@ export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFi
     // The process died within its first group, of which any part may have reached the disk: records without the header, too. Where there
     // are notes, or a row names a record here, the header was there once and was damaged: all is kept.
     if (notes.checked || notes.movedAt !== null || Object.keys({ ...notes.dead, ...notes.copies }).length > 0) return []
-    const { copies, here, doubtful } = await judge(pass, drive, segment)
-    if (here > 0 || doubtful > 0) return []
-    const elsewhere = await wholeElsewhere(pass, segment, copies, await pass.store.relocations(copies.map(({ blob }) => blob)))
-    return elsewhere.size === copies.length ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
+    const { here, doubtful } = await judge(pass, drive, segment)
+    return here === 0 && doubtful === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
   }
   if (notes.checked || notes.movedAt !== null || !isSealed(segment, held, pass.segmentBytes)) return []
   trimSegment(segment.path)

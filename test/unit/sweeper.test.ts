@@ -14,6 +14,8 @@ import type { Room } from './blobs-room.ts'
 
 const smallMax = 20_000
 
+const gonePlace: Extent['place'] = { kind: 'segment', drives: [1], segment: 'ff'.repeat(11), at: segmentHeaderBytes }
+
 /** The sweeper's view of the metadata, kept in memory by its documented rules. */
 function memoryStore() {
   const rows = new Map<string, Extent>()
@@ -59,7 +61,7 @@ function memoryStore() {
     /** As a database does that was restored from a backup. */
     forgetMoves: () => moved.clear(),
     /** As one does that was restored from a backup of before another compaction. */
-    misplace: () => [...moved.keys()].forEach((blob) => moved.set(blob, { kind: 'segment', drives: [1], segment: 'ff'.repeat(11), at: segmentHeaderBytes })),
+    misplace: () => [...moved.keys()].forEach((blob) => moved.set(blob, gonePlace)),
     relocated: () => moved,
   }
 }
@@ -286,17 +288,23 @@ test('copies whose header did not reach the disk go when their originals were mo
   await expectReadable(live)
 })
 
-test('a copy whose original is gone is moved on, whatever the database says of the original', async () => {
-  const { copied, originals } = await brokenOffMove()
-  for (const { extent } of copied) memory.relocated().set(extent.blob, extent.place)
+test('a copy that was noted is moved on when its original is gone since', async () => {
+  const { copied, copies } = await brokenOffMove()
+  await age()
+  await sweeper().runOnce({ orphans: true })
+  room = await room.reopen()
   memory.misplace()
-  for (const name of originals) await rm(join(room.root, 'segments', name))
+  for (const name of await segments()) if (!copies.includes(name)) await rm(join(room.root, 'segments', name))
   await sweepAll()
   await expectReadable(copied)
 })
 
-test('a copy whose original is gone stays while the database does not know of it', async () => {
-  const { originals, copies } = await brokenOffMove()
+test.each([
+  ['is where it is not', ({ extent }: { extent: Extent }) => void memory.relocated().set(extent.blob, gonePlace)],
+  ['was never moved', () => undefined],
+])('a copy whose original is gone stays when the database says that it %s', async (_what, say) => {
+  const { copied, originals, copies } = await brokenOffMove()
+  copied.forEach(say)
   for (const name of originals) await rm(join(room.root, 'segments', name))
   const before = await room.files()
   await sweepAll()
