@@ -6,10 +6,9 @@ import type { Placement } from '../domain/model.ts'
 import { segmentPath } from './backend.ts'
 import type { Drive } from './backend.ts'
 import { fatesAt, isAt } from './fates.ts'
-import { codeOf } from './local/drive.ts'
 import { isSealed, readNotes, removeFile, writeNotes } from './local/inventory.ts'
 import type { Holdings, SegmentFile, SegmentNotes } from './local/inventory.ts'
-import { closeRead, openToRead, readRecord, RotError } from './local/reading.ts'
+import { closeRead, openToRead, readRecord } from './local/reading.ts'
 import { brokenRecord, recordBytes, scanSegment, segmentHeaderBytes, trimSegment } from './local/segment.ts'
 import type { ScannedRecord } from './local/segment.ts'
 import type { Pass } from './sweeper.ts'
@@ -136,20 +135,14 @@ async function wholeElsewhere(pass: Pass, segment: SegmentFile, records: readonl
   return whole
 }
 
-/** Of these records, those of which there is no whole one at its offset of a segment file. */
+/** Of these records, those of which no whole one can be read at its offset of a segment file, for whatever reason. */
 async function brokenAt(path: string, there: readonly { record: ScannedRecord; at: number }[]): Promise<ScannedRecord[]> {
-  const fd = await openToRead(path).catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return null
-    throw error
-  })
+  const fd = await openToRead(path).catch(() => null)
   if (fd === null) return there.map(({ record }) => record)
   try {
     const broken: ScannedRecord[] = []
     for (const { record, at } of there) {
-      const body = await readRecord(fd, at, record.blob, record.length).catch((error: unknown) => {
-        if (error instanceof RotError) return null
-        throw error
-      })
+      const body = await readRecord(fd, at, record.blob, record.length).catch(() => null)
       if (body === null) broken.push(record)
     }
     return broken
@@ -194,8 +187,8 @@ async function judge(pass: Pass, drive: Drive, segment: SegmentFile): Promise<Ju
       else if (fate !== undefined && fate.moved !== null && !isAt(fate.moved, segment.name, record.at)) {
         moved.push(record)
         places.set(record.blob, fate.moved)
-      // Whoever shares a blob may be any row: where that has it cannot be told.
-      } else if (fate === undefined || fate.moved !== null || fate.here || fate.shared) here += 1
+      // Any row may be the one that shares a blob: where that has it cannot be told.
+      } else if (fate === undefined || fate.moved !== null || fate.here || (fate.live && fate.shared)) here += 1
       else doubtful += 1
     }
   }

@@ -12,7 +12,8 @@ import { areTooMany, endAllowance, isAllowed } from './sweep-allowance.ts'
 
 /**
  * The only deleter of bytes. It promises:
- * - It removes what a committed row released longer ago than the grace, or what no row names and is older than a day.
+ * - It removes what a committed row released longer ago than the grace, or what no row names and is older than a day. Of a record that
+ *   its own moves left twice it removes the one that the database does not mean, after it has read the other.
  * - It stops, and says why, when a drive is missing or foreign, when the database is younger than the drive, or when more than
  *   1 % of a drive would go as orphans.
  * - It may be killed anywhere: each step can be done again.

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { appendFile, mkdir, open, readdir, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readFile, readdir, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -275,6 +275,21 @@ test('copies of a move that was broken off go when their originals were deleted 
   await allowOrphans(room.drive, { blobs: 10_000, bytes: 1e9 })
   await sweepAll()
   expect(await segments()).toEqual([...room.blobs.activeSegments()])
+})
+
+test('a segment is looked at once, also when only copies of its objects are left; again while rows have a record elsewhere that was not moved there', async () => {
+  const stored = await Promise.all([1, 2].map((seed) => store(1000, seed)))
+  room = await room.reopen()
+  const checked = async (): Promise<boolean[]> => Promise.all((await readdir(join(room.root, 'segments'))).filter((name) => name.endsWith('.notes')).map(async (name) =>
+    (JSON.parse(await readFile(join(room.root, 'segments', name), 'utf8')) as { checked: boolean }).checked))
+  stored.forEach(({ extent }) => memory.add({ ...extent, place: gonePlace }))
+  await age()
+  await sweeper().runOnce({ orphans: true })
+  expect(await checked()).toEqual([])
+  stored.forEach(({ extent }) => memory.share(extent))
+  await age()
+  await sweeper().runOnce({ orphans: true })
+  expect(await checked()).toEqual((await segments()).map(() => true))
 })
 
 test('copies whose header did not reach the disk go when their originals were moved', async () => {
