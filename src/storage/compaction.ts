@@ -166,10 +166,12 @@ interface Judged {
   readonly orphans: ScannedRecord[]
   /** That rows name, and that the database has elsewhere, where they are whole. */
   readonly copies: ScannedRecord[]
-  /** That the database has here, or of which it cannot be told. */
+  /** That the database has here, or of which nothing can be told. */
   readonly here: number
   /** That rows name elsewhere, and that were not moved there: copies of a move that was broken off, until it is done again. */
   readonly doubtful: number
+  /** The same of blobs that copies share, or they are here: any row may name those, and where that has them cannot be told. */
+  readonly shared: number
 }
 
 async function judge(pass: Pass, drive: Drive, segment: SegmentFile): Promise<Judged> {
@@ -177,7 +179,7 @@ async function judge(pass: Pass, drive: Drive, segment: SegmentFile): Promise<Ju
   const orphans: ScannedRecord[] = []
   const moved: ScannedRecord[] = []
   const places = new Map<string, Placement>()
-  let [here, doubtful] = [0, 0]
+  let [here, doubtful, shared] = [0, 0, 0]
   for (let from = 0; from < records.length; from += askedAtOnce) {
     const some = records.slice(from, from + askedAtOnce)
     const fates = await fatesAt(pass.store, drive, segment.name, some)
@@ -187,19 +189,19 @@ async function judge(pass: Pass, drive: Drive, segment: SegmentFile): Promise<Ju
       else if (fate !== undefined && fate.moved !== null && !isAt(fate.moved, segment.name, record.at)) {
         moved.push(record)
         places.set(record.blob, fate.moved)
-      // Any row may be the one that shares a blob: where that has it cannot be told.
-      } else if (fate === undefined || fate.moved !== null || fate.here || (fate.live && fate.shared)) here += 1
+      } else if (fate === undefined || fate.moved !== null || fate.here) here += 1
+      else if (fate.live && fate.shared) shared += 1
       else doubtful += 1
     }
   }
   const copies = [...await wholeElsewhere(pass, segment, moved, places)]
-  return { orphans, copies, here: here + moved.length - copies.length, doubtful }
+  return { orphans, copies, here: here + moved.length - copies.length, doubtful, shared }
 }
 
 /**
  * Records of an old segment that no row names: uploads that were refused or died between write and commit. Each segment is
- * looked through once; later deaths come through the release queue. What a compaction copied and did not come to tell the database is
- * noted on the way: it is no orphan, because its row is there, and so are its bytes, elsewhere.
+ * looked through once, unless something is in doubt; later deaths come through the release queue. What a compaction copied and did not
+ * come to tell the database is noted on the way: it is no orphan, because its row is there, and so are its bytes, elsewhere.
  */
 export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFile, held: Holdings): Promise<{ bytes: number; remove: () => Promise<void> }[]> {
   // Records of which this program can read none would all look like nobody's.
@@ -209,8 +211,8 @@ export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFi
     // The process died within its first group, of which any part may have reached the disk: records without the header, too. Where there
     // are notes, or a row names a record here, the header was there once and was damaged: all is kept.
     if (notes.checked || notes.movedAt !== null || Object.keys({ ...notes.dead, ...notes.copies }).length > 0) return []
-    const { here, doubtful } = await judge(pass, drive, segment)
-    return here === 0 && doubtful === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
+    const { here, doubtful, shared } = await judge(pass, drive, segment)
+    return here + doubtful + shared === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
   }
   if (notes.checked || notes.movedAt !== null || !isSealed(segment, held, pass.segmentBytes)) return []
   trimSegment(segment.path)
@@ -223,9 +225,10 @@ export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFi
     if (blob in dead) copies[at] = length
     else dead[blob] = length
   }
-  // What is in doubt is looked at again by the next walk.
-  const note = () => writeNotes(drive, segment, { ...notes, checked: judged.doubtful === 0, dead, copies })
-  if (orphans.length === 0 && (judged.doubtful === 0 || judged.copies.some((record) => !isNoted(notes, record)))) await note()
+  // What is in doubt is looked at again by the next walk: by then the move has been done again. What is shared only once: nearly all of it is here.
+  const checked = judged.doubtful === 0 && (judged.shared === 0 || notes.looked)
+  const note = () => writeNotes(drive, segment, { ...notes, looked: true, checked, dead, copies })
+  if (orphans.length === 0 && (checked || !notes.looked || judged.copies.some((record) => !isNoted(notes, record)))) await note()
   return orphans.map((orphan, index) => ({ bytes: orphan.length, remove: () => (index === 0 ? note() : Promise.resolve()) }))
 }
 

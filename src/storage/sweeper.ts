@@ -135,9 +135,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     if (doubt === null) {
       await sweepReleased(pass, options.drives)
       for (const drive of options.drives) {
-        await sweepSegments(pass, drive)
-        // Behind the moves: one that was broken off has been done again, so that the database can tell where its records are.
         if (withOrphans) stopped ??= await sweepOrphans(pass, drive)
+        await sweepSegments(pass, drive)
       }
     }
     if (stopped !== null) options.log.error('sweeper stopped', { reason: stopped })

@@ -23,8 +23,10 @@ export interface SegmentFile {
 
 /** Notes beside a segment. They only save work: what is live is always asked of the database again. */
 export interface SegmentNotes {
-  /** Whether its records were once compared with the database. */
+  /** Whether its records were once compared with the database, and nothing was left in doubt. */
   readonly checked: boolean
+  /** Whether they were compared at all. */
+  readonly looked: boolean
   /** When its live records were moved elsewhere (epoch ms), null while it is in use. */
   readonly movedAt: number | null
   /** Lengths of dead records by blob. */
@@ -79,7 +81,7 @@ export function isSealed(segment: SegmentFile, held: Holdings, segmentBytes: num
 }
 
 export async function readNotes(segment: Pick<SegmentFile, 'path'>): Promise<SegmentNotes> {
-  const empty: SegmentNotes = { checked: false, movedAt: null, dead: {}, copies: {}, keyBytes: null }
+  const empty: SegmentNotes = { checked: false, looked: false, movedAt: null, dead: {}, copies: {}, keyBytes: null }
   try {
     return { ...empty, ...(JSON.parse(await readFile(segment.path + notesSuffix, 'utf8')) as Partial<SegmentNotes>) }
   } catch (error) {
