@@ -210,7 +210,7 @@ export async function orphanRecords(pass: Pass, drive: Drive, segment: SegmentFi
   if (segment.writer === null) {
     // The process died within its first group, of which any part may have reached the disk: records without the header, too. Where there
     // are notes, or a row names a record here, the header was there once and was damaged: all is kept.
-    if (notes.checked || notes.movedAt !== null || Object.keys({ ...notes.dead, ...notes.copies }).length > 0) return []
+    if (notes.looked || notes.checked || notes.movedAt !== null || Object.keys(notes.dead).length > 0) return []
     const { here, doubtful, shared } = await judge(pass, drive, segment)
     return here + doubtful + shared === 0 ? [{ bytes: segment.bytes, remove: () => removeFile(segment.path) }] : []
   }

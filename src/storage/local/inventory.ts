@@ -31,7 +31,7 @@ export interface SegmentNotes {
   readonly movedAt: number | null
   /** Lengths of dead records by blob. */
   readonly dead: Readonly<Record<string, number>>
-  /** Lengths, by offset, of records that are only copies: the database has their blobs elsewhere. */
+  /** Lengths, by offset, of records that are only copies: the database has their blobs elsewhere, or another one here is counted as dead. */
   readonly copies: Readonly<Record<string, number>>
   /** Length of its records' keys in the mean; null while nobody had to know. */
   readonly keyBytes: number | null
