@@ -267,7 +267,11 @@ export interface SweepStore {
   referenced(blobs: readonly { blob: string; bucketId: number; key: string }[]): Promise<ReadonlySet<string>>
   /** Where compaction put a record; readers that miss a record at its old place look here. */
   relocations(blobs: readonly string[]): Promise<ReadonlyMap<string, Extent['place']>>
-  relocate(moves: readonly { blob: string; place: Extent['place'] }[]): Promise<void>
+  /**
+   * Says that a record is now at `place`, if what was said of it is still `from` (null: nothing). A mover that comes late, because its
+   * process stood still and another one swept meanwhile, changes nothing: the copies that it made may be gone.
+   */
+  relocate(moves: readonly { blob: string; from: Extent['place'] | null; place: Extent['place'] }[]): Promise<void>
   /** Identity of drives, so that a foreign or missing drive, or a younger database, is noticed. */
   drives(): Promise<readonly { id: number; uuid: string; createdAt: number }[]>
   registerDrive(uuid: string): Promise<number>
@@ -330,7 +334,7 @@ export interface NewAccessKey {
   readonly secretAccessKey: string
 }
 
-/** What scrub and fsck need: every row that names bytes, and what rows say of bytes that were found. All but the last only read. */
+/** What scrub and fsck need: every row that names bytes, and what rows say of bytes that were found, which the sweeper asks too. All but the last only read. */
 export interface CheckStore {
   /** The rows that follow a position, some hundred at a time and never more than some MiB; null: from the start, and at the end. */
   checkedRows(after: CheckPosition | null): Promise<{ rows: readonly CheckedRow[]; next: CheckPosition | null }>
@@ -389,7 +393,7 @@ export interface FoundBlob {
 export interface BlobFate {
   /** A committed row names it. */
   readonly live: boolean
-  /** The row of its first owner names it at this very place. */
+  /** The row of its first owner, or its release, names it at this very place. */
   readonly here: boolean
   /** No row names it any more, and it waits for the sweeper. */
   readonly released: boolean

@@ -124,8 +124,7 @@ async function sumRows(options: FsckOptions): Promise<{ rows: FsckReport['rows']
       }
       for (const { blob, blobLength } of row.manifest) {
         if (shared.has(blob)) {
-          // 16 characters of one byte each: half the memory of the digits.
-          const id = Buffer.from(blob, 'hex').toString('latin1')
+          const id = shortId(blob)
           if (seen.has(id)) continue
           if (seen.size < rememberedMax) seen.add(id)
         }
@@ -142,6 +141,9 @@ async function sumRows(options: FsckOptions): Promise<{ rows: FsckReport['rows']
   }
   return { rows, missing, comparable: seen.size < rememberedMax }
 }
+
+/** 16 characters of one byte each: half the memory of the digits. */
+const shortId = (blob: string): string => Buffer.from(blob, 'hex').toString('latin1')
 
 /** No file, or no record of this blob at its place: the walk over the drives does not count it as live. */
 const isGone = ({ kind, place }: Omit<Finding, 'object'>): boolean => kind === 'missing' || (kind === 'damaged' && place !== null)
@@ -172,13 +174,17 @@ async function sumDrive(options: FsckOptions, drive: CheckedDrive, missing: Map<
   const { overhead } = sum
   const orphans = { blobs: 0, bytes: 0 }
   options.repairable.orphans.set(drive.id, orphans)
+  const sharedSeen = new Set<string>()
   let explained = 0
   let seenBlobs = 0
   const filesBefore = await blobFileBytes(drive.root)
   await walkDrive(options, drive, {
     blob(seen) {
-      sum.blobs[seen.fate].count += 1
-      sum.blobs[seen.fate].bytes += seen.length
+      // Which of two records of a shared blob the rows mean cannot be told while a move of it is broken off: one of them is the blob, the other a copy.
+      const fate = seen.fate === 'live' && seen.shared && sharedSeen.has(shortId(seen.blob)) ? 'superseded' : seen.fate
+      if (fate === 'live' && seen.shared && sharedSeen.size < rememberedMax) sharedSeen.add(shortId(seen.blob))
+      sum.blobs[fate].count += 1
+      sum.blobs[fate].bytes += seen.length
       explained += seen.bytes
       addOverhead(overhead, seen)
       options.progress?.({ phase: 'drives', blobs: seenBlobs += 1, bytes: explained })

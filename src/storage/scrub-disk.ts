@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { orphanAgeMs, segmentBytesMax } from '../domain/limits.ts'
 import type { Placement } from '../domain/model.ts'
 import type { BlobFate, FoundBlob } from '../metadata/store.ts'
+import { fatesAt, isAt, recordPlace } from './fates.ts'
 import { codeOf } from './local/drive.ts'
 import { isSealed, notesSuffix, readNotes, walkFiles } from './local/inventory.ts'
 import type { StoredFile } from './local/inventory.ts'
@@ -164,7 +165,7 @@ async function walkSegment(options: CheckOptions, drive: CheckedDrive, name: str
         if (fate.live || fate.fate === 'released' || fate.fate === 'young') useful += 1
         if (problem !== null) visitor.damage?.({ place: place(at), blob: record.blob, bytes: 0, detail: problem })
         visitor.blob({
-          blob: record.blob, bucketId: record.bucketId, key: record.key, place: placementOf(drive, name, at), fate: fate.fate, length: record.length, bytes,
+          blob: record.blob, bucketId: record.bucketId, key: record.key, place: recordPlace(drive, name, at), fate: fate.fate, length: record.length, bytes,
           shared: fate.shared, keyBytes: record.keyBytes, placeText: place(at), path: null,
         })
       }
@@ -191,33 +192,19 @@ async function problemAt(fd: number, at: number, bytes: number): Promise<string 
   return recordProblem(record.subarray(0, await readFully(fd, record, at)))
 }
 
-function placementOf(drive: CheckedDrive, segment: string, at: number): Placement {
-  return { kind: 'segment', drives: [drive.id], segment, at }
-}
-
 /** By the place of the record. The order matters: what the sweeper forgets in the database it has noted beside the segment before. */
 async function fatesOf(
   options: CheckOptions, drive: CheckedDrive, path: string, stretches: readonly Stretch[], young: boolean,
 ): Promise<Map<number, { fate: Fate; live: boolean; shared: boolean }>> {
-  const records = stretches.flatMap(({ at, record }) => (record === null ? [] : [{ at, ...record, place: placementOf(drive, basename(path), at) }]))
-  // One segment may hold a blob twice, after a move that was broken off.
-  const rows = new Map<number, BlobFate>()
-  for (let left = records; left.length > 0;) {
-    const once = new Map(left.map((record) => [record.blob, record]))
-    const fates = await options.store.fates([...once.values()])
-    for (const { blob, at } of once.values()) {
-      const fate = fates.get(blob)
-      if (fate !== undefined) rows.set(at, fate)
-    }
-    left = left.filter((record) => once.get(record.blob) !== record)
-  }
+  const records = stretches.flatMap(({ at, record }) => (record === null ? [] : [{ at, ...record }]))
+  const rows = await fatesAt(options.store, drive, basename(path), records)
   const notes = await readNotes({ path })
   const result = new Map<number, { fate: Fate; live: boolean; shared: boolean }>()
   for (const { at, blob } of records) {
     const row = rows.get(at)
     if (row === undefined) continue
-    const isTarget = row.moved !== null && row.moved.kind === 'segment' && row.moved.segment === basename(path) && row.moved.at === at
-    result.set(at, { fate: fateOf(row, isTarget, blob in notes.dead, notes.movedAt !== null, young), live: row.live, shared: row.shared })
+    const isTarget = row.moved !== null && isAt(row.moved, basename(path), at)
+    result.set(at, { fate: fateOf(row, isTarget, blob in notes.dead || at in notes.copies, notes.movedAt !== null, young), live: row.live, shared: row.shared })
   }
   return result
 }

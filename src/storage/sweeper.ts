@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path'
 import type { OpenBlobs } from '../blobs/blobs.ts'
 import { failpoint } from '../domain/failpoint.ts'
 import { orphanAgeMs, segmentBytesMax, sweepGraceMs, sweepIntervalMs } from '../domain/limits.ts'
-import type { SweepStore } from '../metadata/store.ts'
+import type { CheckStore, SweepStore } from '../metadata/store.ts'
 import type { Drive, Log } from './backend.ts'
 import { compactSegment, orphanRecords } from './compaction.ts'
 import { isFull, processToken, readMarker, syncFolder } from './local/drive.ts'
@@ -12,7 +12,8 @@ import { areTooMany, endAllowance, isAllowed } from './sweep-allowance.ts'
 
 /**
  * The only deleter of bytes. It promises:
- * - It removes what a committed row released longer ago than the grace, or what no row names and is older than a day.
+ * - It removes what a committed row released longer ago than the grace, or what no row names and is older than a day. Of a record that
+ *   its own moves left twice it removes the one that the database does not mean, after it has read the other.
  * - It stops, and says why, when a drive is missing or foreign, when the database is younger than the drive, or when more than
  *   1 % of a drive would go as orphans.
  * - It may be killed anywhere: each step can be done again.
@@ -60,8 +61,10 @@ export interface Others {
   forgetSegment(path: string): void
 }
 
+export type SweeperStore = SweepStore & Pick<CheckStore, 'fates'>
+
 export interface SweeperOptions {
-  readonly store: SweepStore
+  readonly store: SweeperStore
   readonly drives: readonly Drive[]
   readonly blobs: Pick<OpenBlobs, 'pinned' | 'activeSegments' | 'append' | 'forgetSegment'>
   readonly others?: Others
@@ -76,7 +79,8 @@ export interface SweeperOptions {
 
 /** What a pass hands around. */
 export interface Pass extends Required<Pick<SweeperOptions, 'graceMs' | 'orphanAgeMs' | 'segmentBytes'>> {
-  readonly store: SweepStore
+  readonly store: SweeperStore
+  readonly drives: readonly Drive[]
   readonly append: OpenBlobs['append']
   /** What all processes hold now. */
   readonly held: () => Promise<Holdings>
@@ -112,7 +116,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   async function sweep(withOrphans: boolean, lost: () => boolean): Promise<SweepReport> {
     const pass: Pass = {
-      store: options.store, log: options.log,
+      store: options.store, drives: options.drives, log: options.log,
       append: (body) => options.blobs.append(body),
       held: () => heldByAll(options),
       forgetSegment(path) {

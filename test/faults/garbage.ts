@@ -47,8 +47,7 @@ const gone = (bucket: string, block: string, element: string, parameter: string)
  */
 export async function garbageBytes(server: TestServer, limitMs = 60_000): Promise<string> {
   await server.stop()
-  const then = new Date(Date.now() - agedMs)
-  for (const { file } of await storedFiles(server)) await utimes(file, then, then)
+  await ageFiles(server)
   await server.restart()
   // Nobody writes, so that what the last start holds is nothing.
   await until('the drive is empty', async () => (await storedFiles(server)).length === 0, limitMs, 300).catch(() => undefined)
@@ -58,7 +57,13 @@ export async function garbageBytes(server: TestServer, limitMs = 60_000): Promis
   return `${left.length} files of ${left.reduce((sum, { bytes }) => sum + bytes, 0)} bytes: ${left.slice(0, 5).map(({ file, bytes }) => `${file} (${bytes})`).join(', ')}; fsck: ${JSON.stringify(drives[0]?.blobs)} ${JSON.stringify(findings.slice(0, 5))}; ${server.output().split('\n').filter((line) => /sweep|segment|damage/.test(line)).slice(-5).join('\n')}`
 }
 
-export async function storedFiles({ dataDir }: TestServer): Promise<{ file: string; bytes: number }[]> {
+/** Lets everything stored so far look as if it were of the day before yesterday. */
+export async function ageFiles(server: Pick<TestServer, 'dataDir'>): Promise<void> {
+  const then = new Date(Date.now() - agedMs)
+  for (const { file } of await storedFiles(server)) await utimes(file, then, then)
+}
+
+export async function storedFiles({ dataDir }: Pick<TestServer, 'dataDir'>): Promise<{ file: string; bytes: number }[]> {
   const found: { file: string; bytes: number }[] = []
   for (const folder of ['blobs', 'segments']) {
     for (const entry of await readdir(path.join(dataDir, 'drive', folder), { recursive: true, withFileTypes: true })) {

@@ -126,6 +126,18 @@ describe('the fate of a blob', () => {
     expect(await fateOf(extent, bucketId, 'a')).toMatchObject({ live: false, released: true })
   })
 
+  test('that was released is here where it was, and not where a copy of it lies', async () => {
+    const bucketId = await makeBucket(store)
+    const [extent] = await put(bucketId, 'a')
+    if (extent === undefined) throw new Error('no extent')
+    const copy = { ...extent, place: { kind: 'segment' as const, drives: [1], segment: 'bb'.repeat(11), at: 128 } }
+    await store.commit({ kind: 'delete', bucketId, key: 'a', ownerAccountId: testAccountId, when: {} })
+    expect(await fateOf(extent, bucketId, 'a')).toEqual({ live: false, here: true, released: true, shared: false, moved: null })
+    expect(await fateOf(copy, bucketId, 'a')).toMatchObject({ here: false, released: true })
+    await store.relocate([{ blob: extent.blob, from: null, place: copy.place }])
+    expect(await fateOf(copy, bucketId, 'a')).toMatchObject({ released: true, moved: copy.place })
+  })
+
   test('a place that the database knows is not changed by one that is added', async () => {
     const bucketId = await makeBucket(store)
     const [extent] = await put(bucketId, 'a')

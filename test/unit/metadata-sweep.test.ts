@@ -104,6 +104,11 @@ describe('released bytes', () => {
     const all = [current, noncurrent, part, waiting, orphan]
     const found = await store.referenced(all.map(({ blob }) => ({ blob, bucketId, key: 'a' })))
     expect(found).toEqual(new Set([current, noncurrent, part, waiting].map(({ blob }) => blob)))
+    const fates = await store.fates(all.map(({ blob, place }) => ({ blob, bucketId, key: 'a', place })))
+    expect(new Set([...fates].filter(([, { live, released, here }]) => (live || released) && here).map(([blob]) => blob)), 'by its fate, and where it is').toEqual(found)
+    const copies = await store.fates(all.map(({ blob, place }) => ({ blob, bucketId, key: 'a', place: { ...place, at: 128 } as Extent['place'] })))
+    expect(new Set([...copies].filter(([, { live, released }]) => live || released).map(([blob]) => blob))).toEqual(found)
+    expect([...copies.values()].some(({ here }) => here), 'a copy is not').toBe(false)
   })
 
   test('moved records are found at their new place, until their bytes are gone', async () => {
@@ -111,14 +116,23 @@ describe('released bytes', () => {
     const extent = freshExtent()
     const place = { kind: 'segment' as const, drives: [1], segment: 'bb'.repeat(16), at: 99 }
     await put(bucketId, 'a', [extent])
-    await store.relocate([{ blob: extent.blob, place: { ...place, at: 1 } }])
-    await store.relocate([{ blob: extent.blob, place }])
+    await store.relocate([{ blob: extent.blob, from: null, place: { ...place, at: 1 } }])
+    await store.relocate([{ blob: extent.blob, from: { ...place, at: 1 }, place }])
     expect(await store.relocations([extent.blob, freshExtent().blob])).toEqual(new Map([[extent.blob, place]]))
     await remove(bucketId, 'a')
     const released = (await store.released(-1000, 100)).filter(({ blob }) => blob === extent.blob)
     expect(released).toMatchObject([{ place }])
     await store.forgetReleased(released.map(({ id }) => id))
     expect(await store.relocations([extent.blob])).toEqual(new Map())
+  })
+
+  test('a move that comes late changes nothing, and those beside it are told', async () => {
+    const [moved, forgotten, fresh] = [freshExtent().blob, freshExtent().blob, freshExtent().blob]
+    const place = (at: number) => ({ kind: 'segment' as const, drives: [1], segment: 'bb'.repeat(11), at })
+    await store.relocate([{ blob: moved, from: null, place: place(1) }])
+    await store.relocate([{ blob: moved, from: null, place: place(2) }, { blob: fresh, from: null, place: place(3) }])
+    await store.relocate([{ blob: moved, from: place(9), place: place(4) }, { blob: forgotten, from: place(9), place: place(5) }])
+    expect(await store.relocations([moved, forgotten, fresh])).toEqual(new Map([[moved, place(1)], [fresh, place(3)]]))
   })
 
   test('a drive keeps its number', async () => {

@@ -1,39 +1,47 @@
 import { randomBytes } from 'node:crypto'
-import { appendFile, mkdir, open, readdir, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readFile, readdir, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { orphanBlobsFloor } from '../../src/domain/limits.ts'
 import type { Extent } from '../../src/domain/model.ts'
-import type { SweepStore } from '../../src/metadata/store.ts'
 import { allowOrphans } from '../../src/storage/sweep-allowance.ts'
-import { blobPath, crc32c, encodeFooter, encodeSegmentHeader, recordBytes, recordHeaderBytes, sealRecord, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
+import { blobPath, crc32c, encodeFooter, encodeSegmentHeader, recordBytes, recordHeaderBytes, scanSegment, sealRecord, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
-import type { Others, Sweeper, SweeperOptions } from '../../src/storage/sweeper.ts'
+import type { Others, Sweeper, SweeperOptions, SweeperStore } from '../../src/storage/sweeper.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
 import type { Room } from './blobs-room.ts'
 
 const smallMax = 20_000
+
+const gonePlace: Extent['place'] = { kind: 'segment', drives: [1], segment: 'ff'.repeat(11), at: segmentHeaderBytes }
 
 /** The sweeper's view of the metadata, kept in memory by its documented rules. */
 function memoryStore() {
   const rows = new Map<string, Extent>()
   const released: { id: number; at: number; blob: string; length: number; place: Extent['place'] }[] = []
   const moved = new Map<string, Extent['place']>()
+  const shared = new Set<string>()
   const drives: { id: number; uuid: string; createdAt: number }[] = []
   let nextId = 1
-  const store: SweepStore = {
+  const store: SweeperStore = {
     sweeping: (work) => work(() => false),
     scrubbing: (work) => work(() => false),
     released: async (olderThanMs, limit, afterId = 0) => released.filter(({ id, at }) => id > afterId && at <= Date.now() - olderThanMs).slice(0, limit),
     async forgetReleased(ids) {
-      for (const id of ids) released.splice(released.findIndex((entry) => entry.id === id), 1)
+      for (const id of ids) for (const { blob } of released.splice(released.findIndex((entry) => entry.id === id), 1)) moved.delete(blob)
     },
     referenced: async (blobs) => new Set(blobs.map(({ blob }) => blob).filter((blob) => rows.has(blob) || released.some((entry) => entry.blob === blob))),
+    fates: async (blobs) => new Map(blobs.map(({ blob, place }) => {
+      const [row, release] = [rows.get(blob), released.find((entry) => entry.blob === blob)]
+      const here = [row, release].some((named) => JSON.stringify(named?.place) === JSON.stringify(place))
+      return [blob, { live: row !== undefined, here, released: row === undefined && release !== undefined, shared: shared.has(blob), moved: moved.get(blob) ?? null }]
+    })),
     relocations: async (blobs) => new Map([...moved].filter(([blob]) => blobs.includes(blob))),
     async relocate(moves) {
       // As PostgreSQL has it for one statement.
       if (new Set(moves.map(({ blob }) => blob)).size < moves.length) throw new Error('a row cannot be changed twice')
-      for (const { blob, place } of moves) moved.set(blob, place)
+      for (const { blob, from, place } of moves) if (JSON.stringify(moved.get(blob) ?? null) === JSON.stringify(from)) moved.set(blob, place)
     },
     drives: async () => drives,
     registerDrive: async () => 1,
@@ -45,11 +53,16 @@ function memoryStore() {
       rows.delete(extent.blob)
       released.push({ id: nextId++, at: Date.now() - agoMs, blob: extent.blob, length: extent.blobLength, place: extent.place })
     },
+    /** As a copy does, of which the row of its own may have gone since. */
+    share: (extent: Extent) => void shared.add(extent.blob),
     waiting: () => released.length,
     /** As if there had never been a row. */
     forget: (extent: Extent) => void rows.delete(extent.blob),
     /** As a database does that was restored from a backup. */
     forgetMoves: () => moved.clear(),
+    /** As one does that was restored from a backup of before another compaction. */
+    misplace: () => [...moved.keys()].forEach((blob) => moved.set(blob, gonePlace)),
+    relocated: () => moved,
   }
 }
 
@@ -78,6 +91,13 @@ async function store(size: number, seed = 1, key = `k${seed}`): Promise<{ extent
 async function age(): Promise<void> {
   const then = new Date(Date.now() - 2 * 86_400_000)
   for (const path of Object.keys(await room.files())) await utimes(join(room.root, path), then, then)
+}
+
+/** As after a power cut within the first group. */
+async function loseHeader(segment: string): Promise<void> {
+  const file = await open(join(room.root, 'segments', segment), 'r+')
+  await file.write(Buffer.alloc(segmentHeaderBytes), 0, segmentHeaderBytes, 0)
+  await file.close()
 }
 
 const segments = async (): Promise<string[]> => (await readdir(join(room.root, 'segments'))).filter((name) => !name.endsWith('.notes'))
@@ -129,7 +149,7 @@ test('a pass ends and comes to the segments although more is released all the ti
   const dead = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
   dead.forEach(({ extent }) => memory.release(extent))
   let bursts = 20
-  const busy: SweepStore = {
+  const busy: SweeperStore = {
     ...memory.store,
     async released(...asked) {
       await sleep(2)
@@ -174,7 +194,7 @@ test('a move that was broken off is done again, also out of the segment that the
   const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
   stored.filter((_, index) => index % 10 !== 0).forEach(({ extent }) => memory.release(extent))
   let broken = 0
-  const away: SweepStore = { ...memory.store, relocate: () => Promise.reject(new Error(`the database went away ${broken += 1}`)) }
+  const away: SweeperStore = { ...memory.store, relocate: () => Promise.reject(new Error(`the database went away ${broken += 1}`)) }
   await sweeper({ store: away }).runOnce().catch(() => undefined)
   expect(broken).toBeGreaterThan(0)
   await sweeper().runOnce()
@@ -185,11 +205,15 @@ test('a move that was broken off is done again, also out of the segment that the
   for (const [index, { extent, bytes }] of stored.entries()) if (index % 10 === 0) expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
 })
 
-test('a segment that was emptied stays when the database has forgotten where its records went', async () => {
+test.each([
+  ['has forgotten where its records went', () => memory.forgetMoves()],
+  ['names places that are gone', () => memory.misplace()],
+  ['names places where they have rotted', () => Promise.all([...memory.relocated().values()].map((place) => place.kind === 'segment' && rot(`segments/${place.segment}`, place.at + recordHeaderBytes + 100)))],
+])('a segment that was emptied stays when the database %s', async (_what, lose) => {
   const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
   stored.filter((_, index) => index % 10 !== 0).forEach(({ extent }) => memory.release(extent))
   expect((await sweeper().runOnce()).recordsMoved).toBeGreaterThan(0)
-  memory.forgetMoves()
+  await lose()
   for (let pass = 0; pass < 3; pass++) {
     await sweeper().runOnce()
     for (const [index, { extent, bytes }] of stored.entries()) if (index % 10 === 0) expect((await readAll(room.blobs, [extent])).equals(bytes)).toBe(true)
@@ -197,12 +221,124 @@ test('a segment that was emptied stays when the database has forgotten where its
   expect((await segments()).length).toBeLessThan(4)
 })
 
+/**
+ * Copies of live records in a segment of their own, more than would pass for litter: a compaction died again and again before it told the
+ * database of them. The process that did it has ended.
+ */
+async function brokenOffMove(): Promise<Record<'live' | 'copied', Awaited<ReturnType<typeof store>>[]> & Record<'originals' | 'copies', string[]>> {
+  const stored = await Promise.all(Array.from({ length: 400 }, (_, index) => store(1000, index + 1)))
+  stored.filter((_, index) => index % 5 > 1).forEach(({ extent }) => memory.release(extent))
+  room = await room.reopen()
+  const originals = await segments()
+  const away: SweeperStore = { ...memory.store, relocate: () => Promise.reject(new Error('the database went away')) }
+  for (let tries = 0; tries < 3; tries++) await sweeper({ store: away }).runOnce()
+  room = await room.reopen()
+  const live = stored.filter((_, index) => index % 5 <= 1)
+  const copies = (await segments()).filter((name) => !originals.includes(name))
+  const blobs = copies.flatMap((name) => [...scanSegment(join(room.root, 'segments', name))].map(({ blob }) => blob))
+  expect(blobs.length).toBeGreaterThan(orphanBlobsFloor)
+  return { live, copied: live.filter(({ extent }) => blobs.includes(extent.blob)), originals, copies }
+}
+
+/** As a walk looks that comes while the originals are still where they were. */
+async function walkBeforeTheMove(): Promise<void> {
+  await age()
+  expect(await sweeper({ graceMs: 10 * 86_400_000 }).runOnce({ orphans: true })).toMatchObject({ stopped: null, orphans: 0, recordsMoved: 0 })
+}
+
+async function sweepAll(): Promise<void> {
+  for (let pass = 0; pass < 4; pass++) {
+    await age()
+    expect(await sweeper().runOnce({ orphans: true })).toMatchObject({ stopped: null, failures: 0 })
+  }
+}
+
+async function expectReadable(stored: readonly { extent: Extent; bytes: Buffer }[]): Promise<void> {
+  for (const { extent, bytes } of stored) expect(await readAll(room.blobs, [extent]).then((read) => read.equals(bytes), String)).toBe(true)
+}
+
+test.each([
+  ['are moved', async () => undefined],
+  ['are moved after a walk saw both', walkBeforeTheMove],
+  ['are moved, also those that copies share', async (live: readonly { extent: Extent }[]) => live.forEach(({ extent }) => memory.share(extent))],
+])('copies of a move that was broken off go when their originals %s, and are no orphans', async (_what, before) => {
+  const { live, copies } = await brokenOffMove()
+  await before(live)
+  await sweepAll()
+  expect((await segments()).filter((name) => copies.includes(name))).toEqual([])
+  await expectReadable(live)
+})
+
+test('copies of a move that was broken off go when their originals were deleted after a walk saw both', async () => {
+  const { live } = await brokenOffMove()
+  await walkBeforeTheMove()
+  live.forEach(({ extent }) => memory.release(extent))
+  await allowOrphans(room.drive, { blobs: 10_000, bytes: 1e9 })
+  await sweepAll()
+  expect(await segments()).toEqual([...room.blobs.activeSegments()])
+})
+
+test('a segment is looked at again while rows have a record elsewhere that was not moved there; once more when it may be that it is here', async () => {
+  const stored = await Promise.all([1, 2].map((seed) => store(1000, seed)))
+  room = await room.reopen()
+  const checked = async (): Promise<boolean[]> => Promise.all((await readdir(join(room.root, 'segments'))).filter((name) => name.endsWith('.notes')).map(async (name) =>
+    (JSON.parse(await readFile(join(room.root, 'segments', name), 'utf8')) as { checked: boolean }).checked))
+  const walk = async (): Promise<boolean[]> => {
+    await age()
+    await sweeper().runOnce({ orphans: true })
+    return checked()
+  }
+  stored.forEach(({ extent }) => memory.add({ ...extent, place: gonePlace }))
+  expect([...new Set([...await walk(), ...await walk(), ...await walk()])]).toEqual([false])
+  for (const name of await segments()) await rm(join(room.root, 'segments', `${name}.notes`))
+  stored.forEach(({ extent }) => memory.share(extent))
+  expect([...new Set(await walk())]).toEqual([false])
+  expect([...new Set(await walk())]).toEqual([true])
+})
+
+test('copies whose header did not reach the disk go when their originals were moved', async () => {
+  const { live, copies } = await brokenOffMove()
+  for (const name of copies) await loseHeader(name)
+  await walkBeforeTheMove()
+  expect(await segments()).toEqual(expect.arrayContaining(copies))
+  await allowOrphans(room.drive, { blobs: 10_000, bytes: 1e9 })
+  await sweepAll()
+  expect((await segments()).filter((name) => copies.includes(name))).toEqual([])
+  await expectReadable(live)
+})
+
+test('a copy that was noted is moved on when its original is gone since', async () => {
+  const { copied, copies } = await brokenOffMove()
+  for (let pass = 0; pass < 2; pass++) {
+    await age()
+    await sweeper().runOnce({ orphans: true })
+  }
+  expect(await segments()).toEqual(expect.arrayContaining(copies))
+  room = await room.reopen()
+  memory.misplace()
+  for (const name of await segments()) if (!copies.includes(name)) await rm(join(room.root, 'segments', name))
+  await sweepAll()
+  await expectReadable(copied)
+})
+
+test.each([
+  ['is where it is not', ({ extent }: { extent: Extent }) => void memory.relocated().set(extent.blob, gonePlace)],
+  ['was never moved', () => undefined],
+])('a copy whose original is gone stays when the database says that it %s', async (_what, say) => {
+  const { copied, originals, copies } = await brokenOffMove()
+  copied.forEach(say)
+  for (const name of originals) await rm(join(room.root, 'segments', name))
+  const before = await room.files()
+  await sweepAll()
+  for (const name of copies) expect((await room.files())[`segments/${name}`]).toBe(before[`segments/${name}`])
+})
+
 test('one segment that cannot be read holds up no other', async () => {
   const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
   stored.forEach(({ extent }) => memory.release(extent))
   const [first] = (await segments()).filter((name) => !room.blobs.activeSegments().has(name))
   const there = new Set(stored.filter(({ extent }) => extent.place.kind === 'segment' && extent.place.segment === first).map(({ extent }) => extent.blob))
-  const bad: SweepStore = {
+  const bad: SweeperStore = {
     ...memory.store,
     referenced: (blobs) => (blobs.some(({ blob }) => there.has(blob)) ? Promise.reject(new Error('cannot be told')) : memory.store.referenced(blobs)),
   }
@@ -247,14 +383,20 @@ test('orphans older than a day go, younger ones stay, temporary files too', asyn
   expect(await readdir(join(room.root, 'tmp', 'elsewhere.1.1.aa'))).toEqual([])
 })
 
+test('an orphan in a segment of which all else is dead goes with it, and is not moved first', async () => {
+  const stored = await Promise.all(Array.from({ length: 20 }, (_, index) => store(1000, index + 1)))
+  room = await room.reopen()
+  stored.forEach(({ extent }, index) => (index < 2 ? memory.forget(extent) : memory.release(extent)))
+  await age()
+  expect(await sweeper().runOnce({ orphans: true })).toMatchObject({ orphans: 2, recordsMoved: 0 })
+  await sweeper().runOnce()
+  expect(await segments()).toEqual([])
+})
+
 test('a first group of which the header did not reach the disk goes; where a row names a record, all stays', async () => {
   const kept = await store(1000, 1)
   room = await room.reopen()
-  for (const name of await segments()) {
-    const file = await open(join(room.root, 'segments', name), 'r+')
-    await file.write(Buffer.alloc(segmentHeaderBytes), 0, segmentHeaderBytes, 0)
-    await file.close()
-  }
+  for (const name of await segments()) await loseHeader(name)
   await writeFile(join(room.root, 'segments', 'torn'), Buffer.concat([Buffer.alloc(segmentHeaderBytes), await orphanRecord()]))
   await age()
   const before = await segments()
@@ -318,8 +460,14 @@ async function rot(path: string, at: number): Promise<void> {
 }
 
 /** As the database has it: a blob is found by the key that it was written for. */
-function byKey(): SweepStore {
-  return { ...memory.store, referenced: async (blobs) => memory.store.referenced(blobs.filter(({ key }) => /^k\d+$/.test(key))) }
+function byKey(): SweeperStore {
+  const isKey = ({ key }: { key: string }): boolean => /^k\d+$/.test(key)
+  const nobodys = { live: false, here: false, released: false, shared: false, moved: null }
+  return {
+    ...memory.store,
+    referenced: async (blobs) => memory.store.referenced(blobs.filter(isKey)),
+    fates: async (blobs) => new Map([...blobs.map(({ blob }) => [blob, nobodys] as const), ...await memory.store.fates(blobs.filter(isKey))]),
+  }
 }
 
 test('a live file whose owner’s key has rotted is no orphan', async () => {

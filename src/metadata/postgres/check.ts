@@ -47,7 +47,7 @@ export function openChecks(line: Line, pool: pg.Pool): CheckStore {
         name: 'blob_fates', text: fatesText,
         values: [
           blobArray(blobs.map(({ blob }) => blob)), numberArray(blobs.map(({ bucketId }) => bucketId)), textArray(blobs.map(({ key }) => key)),
-          blobArray(blobs.map(({ blob, place }) => Buffer.from(placeBytes(blob, place)).toString('hex'))),
+          blobArray(blobs.map(({ blob, place }) => Buffer.from(placeBytes(blob, place)).toString('hex'))), textArray(blobs.map(({ place }) => JSON.stringify(place))),
         ],
       })
       return new Map(rows.map((row) => [row[0] as string, fateOf(row)]))
@@ -93,8 +93,8 @@ const blobArray = (blobs: readonly string[]): string => textArray(blobs.map((blo
 const fatesText = `SELECT encode(k.blob, 'hex'),
     (SELECT count FROM blob_references r WHERE r.blob = k.blob),
     (SELECT count(*) FROM released_blobs r WHERE r.blob = k.blob AND NOT r.dead), EXISTS (SELECT FROM released_blobs r WHERE r.blob = k.blob AND r.dead),
-    n.named, n.here, (SELECT place FROM blob_relocations m WHERE m.blob = k.blob)
-  FROM unnest($1::bytea[], $2::integer[], $3::text[], $4::bytea[]) AS k (blob, bucket_id, key, needle),
+    n.named, n.here OR EXISTS (SELECT FROM released_blobs r WHERE r.blob = k.blob AND r.place = k.place), (SELECT place FROM blob_relocations m WHERE m.blob = k.blob)
+  FROM unnest($1::bytea[], $2::integer[], $3::text[], $4::bytea[], $5::jsonb[]) AS k (blob, bucket_id, key, needle, place),
   LATERAL (SELECT coalesce(bool_or(true), false) AS named, coalesce(bool_or(position(k.needle in m.manifest) > 0), false) AS here FROM (
     SELECT o.manifest FROM objects o WHERE o.bucket_id = k.bucket_id AND o.key = k.key
     UNION ALL SELECT v.manifest FROM noncurrent_versions v WHERE v.bucket_id = k.bucket_id AND v.key = k.key

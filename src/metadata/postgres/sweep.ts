@@ -83,8 +83,10 @@ export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepSt
 
     relocate: (moves) => inTransaction(pool, async (client) => {
       await client.query(
-        `INSERT INTO blob_relocations (blob, place) SELECT * FROM unnest($1::bytea[], $2::jsonb[]) ON CONFLICT (blob) DO UPDATE SET place = excluded.place`,
-        [blobArray(moves.map(({ blob }) => blob)), textArray(moves.map(({ place }) => JSON.stringify(place)))],
+        `WITH moves AS (SELECT * FROM unnest($1::bytea[], $2::jsonb[], $3::jsonb[]) AS m (blob, was, place)),
+          again AS (UPDATE blob_relocations r SET place = m.place FROM moves m WHERE r.blob = m.blob AND r.place = m.was)
+        INSERT INTO blob_relocations (blob, place) SELECT blob, place FROM moves WHERE was IS NULL ON CONFLICT (blob) DO NOTHING`,
+        [blobArray(moves.map(({ blob }) => blob)), textArray(moves.map(({ from }) => from === null ? null : JSON.stringify(from))), textArray(moves.map(({ place }) => JSON.stringify(place)))],
       )
     }),
 

@@ -23,12 +23,16 @@ export interface SegmentFile {
 
 /** Notes beside a segment. They only save work: what is live is always asked of the database again. */
 export interface SegmentNotes {
-  /** Whether its records were once compared with the database. */
+  /** Whether its records were once compared with the database, and nothing was left in doubt. */
   readonly checked: boolean
+  /** Whether they were compared at all. */
+  readonly looked: boolean
   /** When its live records were moved elsewhere (epoch ms), null while it is in use. */
   readonly movedAt: number | null
   /** Lengths of dead records by blob. */
   readonly dead: Readonly<Record<string, number>>
+  /** Lengths, by offset, of records that are only copies: the database has their blobs elsewhere, or another one here is counted as dead. */
+  readonly copies: Readonly<Record<string, number>>
   /** Length of its records' keys in the mean; null while nobody had to know. */
   readonly keyBytes: number | null
 }
@@ -77,7 +81,7 @@ export function isSealed(segment: SegmentFile, held: Holdings, segmentBytes: num
 }
 
 export async function readNotes(segment: Pick<SegmentFile, 'path'>): Promise<SegmentNotes> {
-  const empty: SegmentNotes = { checked: false, movedAt: null, dead: {}, keyBytes: null }
+  const empty: SegmentNotes = { checked: false, looked: false, movedAt: null, dead: {}, copies: {}, keyBytes: null }
   try {
     return { ...empty, ...(JSON.parse(await readFile(segment.path + notesSuffix, 'utf8')) as Partial<SegmentNotes>) }
   } catch (error) {
