@@ -39,7 +39,7 @@ interface RoomParts {
 
 /** Opens the drive and the byte room. What is bounded in memory is divided among the processes, so that their sum stays as it is with one. */
 export async function openRoom({ config, store, pool, log, meters }: RoomParts, open: Lifecycle['open']): Promise<Room> {
-  const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid) => store.registerDrive(uuid), known: () => store.drives(), shared: config.dataShared })
+  const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid, since) => store.registerDrive(uuid, since), known: () => store.drives(), shared: config.dataShared })
   const share = (all: number): number => Math.max(16, Math.ceil(all / config.processes))
   const blobs = await open(
     createBlobs({

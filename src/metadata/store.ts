@@ -274,7 +274,8 @@ export interface SweepStore {
   relocate(moves: readonly { blob: string; from: Extent['place'] | null; place: Extent['place'] }[]): Promise<void>
   /** Identity of drives, so that a foreign or missing drive, or a younger database, is noticed. */
   drives(): Promise<readonly { id: number; uuid: string; createdAt: number }[]>
-  registerDrive(uuid: string): Promise<number>
+  /** `since`: see `DriveOptions.register`; it counts for a drive that is new here. Default: now. */
+  registerDrive(uuid: string, since?: number): Promise<number>
 }
 
 /** What operators look at and change by hand. */

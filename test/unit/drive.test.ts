@@ -44,6 +44,20 @@ test('an empty folder is no new drive when the database knows one already: it is
   await rm(root, { recursive: true })
 })
 
+test('a drive that is made known late counts from its beginning while nothing is on it, and from then on else', async () => {
+  const root = await scratch()
+  const since: number[] = []
+  const { createdAt } = await openDrive({ root, register })
+  const late = async (_uuid: string, from: number) => since.push(from)
+  await openDrive({ root, register: late })
+  await writeFile(join(root, 'segments', 'one'), '')
+  const now = Date.now()
+  await openDrive({ root, register: late })
+  expect(since[0]).toBe(createdAt)
+  expect(since[1]).toBeGreaterThanOrEqual(now)
+  await rm(root, { recursive: true })
+})
+
 test('temporary files of a dead process are removed at the start, those of a living one stay', async () => {
   const root = await scratch()
   await openDrive({ root, register })

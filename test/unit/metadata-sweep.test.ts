@@ -140,6 +140,8 @@ describe('released bytes', () => {
     expect(await store.registerDrive('uuid-2')).not.toBe(first)
     expect(await store.registerDrive('uuid-1')).toBe(first)
     expect((await store.drives()).map(({ uuid }) => uuid)).toEqual(['uuid-1', 'uuid-2'])
+    for (const since of [42, 43]) await store.registerDrive('uuid-3', since)
+    expect((await store.drives()).at(-1)?.createdAt).toBe(42)
   })
 })
 

@@ -93,8 +93,8 @@ export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepSt
     drives: async () => (await line.query({ name: 'drives', text: 'SELECT id, uuid, created_at FROM drives ORDER BY id', values: [] }))
       .map((row) => ({ id: Number(row[0]), uuid: row[1] as string, createdAt: Number(row[2]) })),
 
-    registerDrive: (uuid) => inTransaction(pool, async (client) => {
-      await client.query('INSERT INTO drives (uuid, created_at) VALUES ($1, $2) ON CONFLICT (uuid) DO NOTHING', [uuid, now()])
+    registerDrive: (uuid, since = now()) => inTransaction(pool, async (client) => {
+      await client.query('INSERT INTO drives (uuid, created_at) VALUES ($1, $2) ON CONFLICT (uuid) DO NOTHING', [uuid, since])
       const { rows: [row] } = await client.query<{ id: number }>('SELECT id FROM drives WHERE uuid = $1', [uuid])
       return row?.id as number
     }),

@@ -337,8 +337,8 @@ function jsonObject(text: string): Readonly<Record<string, unknown>> {
 
 export interface DriveOptions {
   readonly root: string
-  /** Gives the number of a drive's uuid. */
-  readonly register: (uuid: string) => Promise<number>
+  /** Gives the number of a drive's uuid. `since`: for a database that did not know the drive, from when on it knows all that came to it (epoch ms). */
+  readonly register: (uuid: string, since: number) => Promise<number>
   /** The drives that hold blobs already, as far as the metadata knows. */
   readonly known?: () => Promise<readonly { readonly uuid: string }[]>
   /** Other machines and containers work on it too: who is dead cannot be told from here. */
@@ -364,7 +364,14 @@ export async function openDrive(options: DriveOptions): Promise<Drive> {
   for (const token of await readdir(join(root, 'tmp'))) {
     if (options.shared !== true && isDeadProcess(token)) await rm(join(root, 'tmp', token), { recursive: true, force: true })
   }
-  return { id: await options.register(marker.uuid), uuid: marker.uuid, createdAt: marker.createdAt, root, tmp, suspect: null }
+  // A first start may have been killed before the drive was made known: while nothing is on it, a database that comes late misses nothing.
+  const since = await holdsNothing(root) ? marker.createdAt : Date.now()
+  return { id: await options.register(marker.uuid, since), uuid: marker.uuid, createdAt: marker.createdAt, root, tmp, suspect: null }
+}
+
+async function holdsNothing(root: string): Promise<boolean> {
+  const names = await Promise.all(['segments', 'blobs'].map((folder) => readdir(join(root, folder))))
+  return names.every(({ length }) => length === 0)
 }
 
 async function makeMarker(root: string, known: readonly { readonly uuid: string }[]): Promise<Marker> {

@@ -52,7 +52,7 @@ export function createInspector(): Inspector {
       return broken
     },
     async brokenBySweep(dataDir, expected, store) {
-      const opened = await open(dataDir, pool, { register: (uuid) => store.registerDrive(uuid), known: () => store.drives(), relocations: (blobs) => store.relocations(blobs) })
+      const opened = await open(dataDir, pool, { register: (uuid, since) => store.registerDrive(uuid, since), known: () => store.drives(), relocations: (blobs) => store.relocations(blobs) })
       if (typeof opened === 'string') return [opened]
       try {
         return await afterSweeps(opened, expected, store)
@@ -72,7 +72,7 @@ interface Opened {
 }
 
 interface Metadata {
-  readonly register: (uuid: string) => Promise<number>
+  readonly register: (uuid: string, since: number) => Promise<number>
   readonly known: () => Promise<readonly { readonly uuid: string }[]>
   readonly relocations: Parameters<typeof createBlobs>[0]['relocations']
 }
