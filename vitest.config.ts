@@ -8,6 +8,7 @@ import { defineConfig } from 'vitest/config'
  */
 export default defineConfig({
   test: {
+    globalSetup: ['test/support/cluster.ts'],
     pool: 'forks',
     // On two cores the default is one file at a time, while most of them wait for servers and disks.
     maxWorkers: Math.max(3, availableParallelism() - 1),
