@@ -38,7 +38,7 @@ export async function copyOnceMade(name: string, target: string, make: (path: st
     })
     await rm(scratch, { recursive: true, force: true })
   }
-  await promisify(execFile)('cp', ['-a', '--sparse=always', made, target])
+  await promisify(execFile)('cp', ['-a', made, target])
   return true
 }
 
