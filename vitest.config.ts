@@ -5,18 +5,20 @@ import { defineConfig } from 'vitest/config'
  * Projects by what a test needs. `s3` shares one real server, started once; `processes` runs the models of `s3` against two server
  * processes; `faults` starts, kills and restarts its own;
  * `clients` needs the tools of Debian's packages and runs by `npm run test:clients` only.
+ * Files of `unit` and `s3` share a process, one after the other: to load the program and the SDK anew for each took a third of their time.
  */
 export default defineConfig({
   test: {
+    globalSetup: ['test/support/cluster.ts'],
     pool: 'forks',
-    // On two cores the default is one file at a time, while most of them wait for servers and disks.
-    maxWorkers: Math.max(3, availableParallelism() - 1),
+    // On two cores the default is one file at a time, while most of them wait for servers, disks and timers.
+    maxWorkers: Math.max(4, availableParallelism() - 1),
     testTimeout: 60_000,
     hookTimeout: 60_000,
     projects: [
       { extends: true, test: { name: 'tidy', include: ['test/tidy.test.ts'] } },
-      { extends: true, test: { name: 'unit', include: ['test/{unit,conformance}/**/*.test.ts'] } },
-      { extends: true, test: { name: 's3', include: ['test/s3/**/*.test.ts'], globalSetup: ['test/support/shared.ts'] } },
+      { extends: true, test: { name: 'unit', include: ['test/{unit,conformance}/**/*.test.ts'], isolate: false } },
+      { extends: true, test: { name: 's3', include: ['test/s3/**/*.test.ts'], isolate: false, globalSetup: ['test/support/shared.ts'] } },
       {
         extends: true,
         test: {

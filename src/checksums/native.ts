@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { crc32 as zlibCrc32 } from 'node:zlib'
 
@@ -11,17 +12,30 @@ export interface Crcs {
 }
 
 interface Binding {
-  crc32c(data: Uint8Array, previous?: number): number
-  crc64nvme(data: Uint8Array, previous?: DataView): DataView
+  checksums_crc32c(data: Uint8Array, previous?: number): number
+  checksums_crc64nvme(data: Uint8Array, previous?: DataView): DataView
 }
 
-/** Only the binding of checksums is loaded: the package's index would start its event loops. */
+/**
+ * Only the binary is loaded: the package's index would start its event loops, and its loader runs `ldd`, once in each thread, to
+ * learn which library of C there is. What is mapped into this process says it as well.
+ */
 function loadBinding(): Binding | null {
   try {
-    return createRequire(import.meta.url)('aws-crt/dist/native/checksums.js') as Binding
+    return createRequire(import.meta.url)(`aws-crt/dist/bin/${process.platform}-${process.arch}-${runtimeOfC()}/aws-crt-nodejs.node`) as Binding
   } catch {
     // No binary for this platform or libc: the tables below answer the same, slower.
     return null
+  }
+}
+
+function runtimeOfC(): 'cruntime' | 'musl' | 'glibc' {
+  if (process.platform !== 'linux') return 'cruntime'
+  try {
+    return readFileSync('/proc/self/maps', 'latin1').includes('/ld-musl-') ? 'musl' : 'glibc'
+  } catch {
+    // Where /proc is not to be seen: the usual one.
+    return 'glibc'
   }
 }
 
@@ -32,11 +46,11 @@ export const tableCrcs: Crcs = { native: false, crc32: zlibCrc32, crc32c: tableC
 export const crcs: Crcs = binding === null ? tableCrcs : {
   native: true,
   crc32: zlibCrc32,
-  crc32c: (data, previous) => binding.crc32c(data, previous),
+  crc32c: (data, previous) => binding.checksums_crc32c(data, previous),
   crc64nvme: (data, previous) => {
     const view = new DataView(new ArrayBuffer(8))
     view.setBigUint64(0, previous)
-    return binding.crc64nvme(data, view).getBigUint64(0)
+    return binding.checksums_crc64nvme(data, view).getBigUint64(0)
   },
 }
 

@@ -3,8 +3,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { copyOnceMade, slim } from './cluster.ts'
 import { familyOf, signalAll } from './processes.ts'
 
 /** A PostgreSQL of Debian's package on a TCP port, as operators run one. */
@@ -38,15 +39,24 @@ export async function startExternalPostgres(): Promise<ExternalPostgres> {
     await promisify(execFile)(command, rest, { cwd: folder, env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' } })
   }
   const port = await freePort()
-  const start = (): Promise<void> => run('pg_ctl', ['-D', data, '-w', '-t', '60', '-l', join(folder, 'log'), '-o', `-p ${port} -k ${folder} -c listen_addresses=127.0.0.1`, 'start'])
-  const stop = (mode: string): Promise<void> => run('pg_ctl', ['-D', data, '-w', '-m', mode, 'stop'])
-  await run('initdb', ['-D', data, '-U', 'holdfast', '-E', 'UTF8', '--locale=C.UTF-8', '--auth=scram-sha-256', `--pwfile=${join(folder, 'password')}`, '-N'])
+  const url = `postgres://holdfast:${password}@127.0.0.1:${port}/postgres`
+  const start = (at = data): Promise<void> => run('pg_ctl', ['-D', at, '-w', '-t', '60', '-l', join(folder, 'log'), '-o', `-p ${port} -k ${folder} -c listen_addresses=127.0.0.1`, 'start'])
+  const stop = (mode: string, at = data): Promise<void> => run('pg_ctl', ['-D', at, '-w', '-m', mode, 'stop'])
+  const make = (at: string): Promise<void> => run('initdb', ['-D', at, '-U', 'holdfast', '-E', 'UTF8', '--locale=C.UTF-8', '--auth=scram-sha-256', `--pwfile=${join(folder, 'password')}`, '-N'])
+  const copied = await copyOnceMade('external', data, async (path) => {
+    if (asRoot) await chown(dirname(path), nobody, nobody)
+    await make(path)
+    await start(path)
+    await slim({ connectionString: url }, ['template0'])
+    await stop('fast', path)
+  })
+  if (!copied) await make(data)
   await start()
   return {
-    url: `postgres://holdfast:${password}@127.0.0.1:${port}/postgres`,
+    url,
     port,
-    start,
-    stop,
+    start: () => start(),
+    stop: (mode) => stop(mode),
     async signal(signal) {
       signalAll(await familyOf(Number((await readFile(join(data, 'postmaster.pid'), 'utf8')).split('\n')[0])), signal)
     },

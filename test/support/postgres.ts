@@ -7,6 +7,7 @@ import type { Extent, VersionContent } from '../../src/domain/model.ts'
 import { startEmbedded, type EmbeddedConnection, type EmbeddedPostgres } from '../../src/metadata/postgres/embedded.ts'
 import { openPostgresStore, type PostgresStoreOptions } from '../../src/metadata/postgres/store.ts'
 import type { MetadataStore } from '../../src/metadata/store.ts'
+import { layCluster } from './cluster.ts'
 
 /** A PostgreSQL of a test file's own, in a temporary folder. */
 export interface TestPostgres {
@@ -22,8 +23,10 @@ export interface TestPostgres {
 export const testAccountId = '000000000042'
 export const testMasterKey = Buffer.alloc(32, 7)
 
-export async function startTestPostgres(): Promise<TestPostgres> {
+/** `migrated`: with the tables of this program. `empty`: without. `whole`: without, and with the databases that each cluster comes with. */
+export async function startTestPostgres(kind: 'migrated' | 'empty' | 'whole' = 'migrated'): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
+  if (kind !== 'whole') await layCluster(dataDir, kind)
   const embedded = await startEmbedded({ dataDir, log: () => {} })
   const { connection } = embedded
   const stores: MetadataStore[] = []

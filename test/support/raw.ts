@@ -46,21 +46,21 @@ export interface RawResponse {
   /** By lower-case name; several of one name are joined with a comma. Values as the bytes that came, read as Latin-1. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: Buffer
-  /** The body as UTF-8. */
+  /** The body as UTF-8, decoded when somebody asks: most bodies are noise. */
   readonly text: string
 }
 
 /** Signs and sends one request. Header values may hold any text: it is signed and sent as UTF-8. */
 export async function signedRequest(request: RawRequest): Promise<RawResponse> {
   const { path, headers } = signRequest(request)
-  const body = request.body === undefined ? undefined : Buffer.from(request.body as Uint8Array)
+  const body = bytesOf(request.body)
   return sendRequest({ server: request.server, method: request.method ?? 'GET', path, headers: { ...headers, ...request.unsignedHeaders }, body, ...request.agent === undefined ? {} : { agent: request.agent } })
 }
 
 /** The path and headers that `signedRequest` sends, to be changed before they are. */
 export function signRequest(request: RawRequest): { path: string; headers: Record<string, string> } {
   const { server, method = 'GET', sign = 'header' } = request
-  const body = request.body === undefined ? undefined : Buffer.from(request.body as Uint8Array)
+  const body = bytesOf(request.body)
   const headers: Record<string, string> = { host: request.host ?? new URL(server.url).host }
   for (const [name, value] of Object.entries(request.headers ?? {})) headers[name.toLowerCase()] = value
   if (body !== undefined && headers['transfer-encoding'] === undefined) headers['content-length'] ??= String(body.length)
@@ -73,6 +73,10 @@ export function signRequest(request: RawRequest): { path: string; headers: Recor
     path: presigned ? `${request.path}${mark}X-Amz-Expires=${request.expiresSeconds ?? 300}` : request.path,
   }, request.credentials ?? { accessKeyId: server.accessKeyId, secretAccessKey: server.secretAccessKey })
   return { path: signed.path ?? request.path, headers: wireHeaders(signed.headers as Record<string, string>, request.wireHost) }
+}
+
+function bytesOf(body: RawRequest['body']): Uint8Array | undefined {
+  return typeof body === 'string' ? Buffer.from(body) : body
 }
 
 function wireHeaders(headers: Readonly<Record<string, string | number>>, host: string | undefined): Record<string, string> {
@@ -94,7 +98,12 @@ export function sendRequest(request: {
       incoming.on('end', () => {
         const body = Buffer.concat(chunks)
         count(incoming.headers['x-amz-id-2'])
-        resolve({ status: incoming.statusCode ?? 0, headers: joinHeaders(incoming.rawHeaders), body, text: body.toString('utf8') })
+        resolve({
+          status: incoming.statusCode ?? 0, headers: joinHeaders(incoming.rawHeaders), body,
+          get text() {
+            return body.toString('utf8')
+          },
+        })
       })
     })
     outgoing.on('error', reject)

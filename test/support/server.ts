@@ -7,6 +7,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { S3Client } from '@aws-sdk/client-s3'
 import { inject } from 'vitest'
+import { layCluster } from './cluster.ts'
 import { familyOf, signalAll } from './processes.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -53,7 +54,7 @@ export interface TestServer extends ServerAddress {
 export interface StartOptions {
   /** Further HOLDFAST_ variables; they win over the defaults of the tests. */
   readonly env?: Readonly<Record<string, string>>
-  /** A folder to use and to keep; else a temporary one that `remove` deletes. */
+  /** A folder to use as it is, and to keep; else a temporary one with a cluster in it, that `remove` deletes. */
   readonly dataDir?: string
   /** Another checkout than this one. */
   readonly checkout?: string
@@ -73,6 +74,7 @@ export async function startServer({ env = {}, dataDir: given, checkout = root, w
   const accessKeyId = env['HOLDFAST_ROOT_ACCESS_KEY'] ?? `TEST${randomBytes(8).toString('hex').toUpperCase()}`
   const secretAccessKey = env['HOLDFAST_ROOT_SECRET_KEY'] ?? randomBytes(20).toString('hex')
   const defaults = { HOLDFAST_DATA_DIR: dataDir, HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', HOLDFAST_ROOT_ACCESS_KEY: accessKeyId, HOLDFAST_ROOT_SECRET_KEY: secretAccessKey, HOLDFAST_PROCESSES: '1', HOLDFAST_LOG_LEVEL: 'info' }
+  if (given === undefined && env['HOLDFAST_DATABASE_URL'] === undefined) await layCluster(dataDir)
   const chunks: string[] = []
   const command = [...wrapper, process.execPath, path.join(checkout, 'src', 'main.ts')]
   let running = await launch(command, { ...defaults, ...env }, chunks)

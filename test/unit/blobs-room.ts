@@ -25,17 +25,18 @@ export interface Room {
 
 export const silent: Log = { info: () => undefined, warn: () => undefined, error: () => undefined }
 
+/** With threads of its own, which end with it, unless a pool is given. */
 export async function openRoom(options: Partial<BlobsOptions> & { root?: string } = {}): Promise<Room> {
   const root = options.root ?? (await mkdtemp(join(tmpdir(), 'holdfast-blobs-')))
   const logged: string[] = []
   const note = (message: string, fields?: Readonly<Record<string, unknown>>) => void logged.push(`${message} ${JSON.stringify(fields)}`)
   const log: Log = { info: note, warn: note, error: note }
   const drive = await openDrive({ root, register: async () => 1 })
-  const pool = createPool({ uploadThreads: 2 })
-  const blobs = createBlobs({ drives: [drive], pool, relocations: async () => new Map(), log, ...options })
+  const pool = options.pool ?? createPool({ uploadThreads: 2 })
+  const blobs = createBlobs({ drives: [drive], relocations: async () => new Map(), log, ...options, pool })
   const end = async () => {
     await blobs.close()
-    await pool.close()
+    if (options.pool === undefined) await pool.close()
   }
   return {
     root, drive, pool, blobs, logged,

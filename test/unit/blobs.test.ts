@@ -8,6 +8,7 @@ import type { ExpectedDigests, PayloadSignature } from '../../src/blobs/blobs.ts
 import { digestOf } from '../../src/checksums/algorithms.ts'
 import { S3Error } from '../../src/domain/errors.ts'
 import type { Extent } from '../../src/domain/model.ts'
+import { poolOfFile } from './blobs-pool.ts'
 import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
 import type { Room } from './blobs-room.ts'
 
@@ -15,9 +16,10 @@ const mib = 1024 ** 2
 const smallMax = 16 * 1024
 const sizes = [0, 1, 4096, smallMax - 1, smallMax, smallMax + 1, mib - 1, mib, mib + 1, 3 * mib + 17, 9 * mib]
 
+const pool = poolOfFile()
 let room: Room
 beforeAll(async () => {
-  room = await openRoom({ smallBodyBytesMax: smallMax })
+  room = await openRoom({ pool, smallBodyBytesMax: smallMax })
 })
 afterAll(() => room.close())
 
@@ -69,7 +71,7 @@ describe('round trip', () => {
 
   test('what was written is there after a restart', async () => {
     const bytes = [patterned(500), patterned(2 * mib)]
-    const first = await openRoom({ smallBodyBytesMax: smallMax })
+    const first = await openRoom({ pool, smallBodyBytesMax: smallMax })
     const written = await Promise.all(bytes.map((each) => first.blobs.write(bodyOf(each), writeOptions())))
     const second = await first.reopen()
     for (const [index, { manifest }] of written.entries()) expect((await readAll(second.blobs, manifest)).equals(bytes[index] ?? Buffer.alloc(0))).toBe(true)
@@ -147,7 +149,7 @@ describe('what is refused leaves nothing', () => {
   }
 
   test('a body that hardly moves is given up', async () => {
-    const slow = await openRoom({ smallBodyBytesMax: smallMax, bodyRateWindowMs: 100 })
+    const slow = await openRoom({ pool, smallBodyBytesMax: smallMax, bodyRateWindowMs: 100 })
     const stream = new PassThrough()
     stream.write(patterned(20))
     expect(await codeOf(slow.blobs.write({ stream, wireLength: mib, length: mib, payload: { kind: 'unsigned' } }, writeOptions()))).toBe('RequestTimeout')
@@ -158,7 +160,7 @@ describe('what is refused leaves nothing', () => {
 
 describe('bounds', () => {
   test('slow uploads do not keep others out, however few slabs there are', async () => {
-    const own = await openRoom({ smallBodyBytesMax: smallMax, uploadSlabs: 2 })
+    const own = await openRoom({ pool, smallBodyBytesMax: smallMax, uploadSlabs: 2 })
     const bytes = patterned(2 * mib + 3)
     const slow = Array.from({ length: 4 }, () => new PassThrough())
     const slowWrites = slow.map((stream) => {
@@ -172,7 +174,7 @@ describe('bounds', () => {
   })
 
   test('readers that stand still do not keep others out, however few buffers there are', async () => {
-    const own = await openRoom({ smallBodyBytesMax: smallMax, readBuffers: 2 })
+    const own = await openRoom({ pool, smallBodyBytesMax: smallMax, readBuffers: 2 })
     const bytes = patterned(3 * mib + 5)
     const { manifest } = await own.blobs.write(bodyOf(bytes), writeOptions())
     const still = await Promise.all(Array.from({ length: 2 }, () => own.blobs.read(manifest, 0, bytes.length)))
@@ -197,7 +199,7 @@ describe('bounds', () => {
   })
 
   test('readers that stop give their buffers back, and the others wait their turn', async () => {
-    const own = await openRoom({ smallBodyBytesMax: smallMax, readBuffers: 2 })
+    const own = await openRoom({ pool, smallBodyBytesMax: smallMax, readBuffers: 2 })
     const bytes = patterned(3 * mib)
     const { manifest } = await own.blobs.write(bodyOf(bytes), writeOptions())
     const stopped = await own.blobs.read(manifest, 0, bytes.length)
@@ -242,7 +244,7 @@ describe('aws-chunked', () => {
       expect((await readAll(room.blobs, written.manifest)).equals(bytes)).toBe(true)
     })
     test(`${size} bytes, each chunk signed, in pieces that leave their slab early`, async () => {
-      const own = await openRoom({ smallBodyBytesMax: smallMax, uploadSlabs: 1 })
+      const own = await openRoom({ pool, smallBodyBytesMax: smallMax, uploadSlabs: 1 })
       const bytes = patterned(size)
       const wire = encode(bytes, { signed: true, chunkBytes: 8192 })
       // Three uploads that come slowly and one slab for all: it changes hands with whatever is in it, chunks cut anywhere.
@@ -287,7 +289,7 @@ describe('rot', () => {
   }
 
   test('a flipped bit anywhere in a record is an error, never other bytes', async () => {
-    const own = await openRoom({ smallBodyBytesMax: smallMax })
+    const own = await openRoom({ pool, smallBodyBytesMax: smallMax })
     const bytes = patterned(100)
     const { manifest } = await own.blobs.write(bodyOf(bytes), writeOptions())
     const place = manifest[0]?.place
@@ -304,7 +306,7 @@ describe('rot', () => {
   })
 
   test('a flipped bit in a file is an error for the ranges that touch its block, and for no other', async () => {
-    const own = await openRoom({ smallBodyBytesMax: smallMax })
+    const own = await openRoom({ pool, smallBodyBytesMax: smallMax })
     const bytes = patterned(3 * mib + 5)
     const { manifest } = await own.blobs.write(bodyOf(bytes), writeOptions())
     const blob = manifest[0]?.blob ?? ''
@@ -317,7 +319,7 @@ describe('rot', () => {
   })
 
   test('a flipped bit in the last block of a file, which is short, is an error, for the whole and for ranges of it', async () => {
-    const own = await openRoom({ smallBodyBytesMax: smallMax })
+    const own = await openRoom({ pool, smallBodyBytesMax: smallMax })
     for (const size of [2 * mib + 5, mib + 1, 300_000]) {
       const { manifest } = await own.blobs.write(bodyOf(patterned(size)), writeOptions())
       const blob = manifest[0]?.blob ?? ''
@@ -328,7 +330,7 @@ describe('rot', () => {
   })
 
   test('a damaged block table or a missing file is an error', async () => {
-    const own = await openRoom({ smallBodyBytesMax: smallMax })
+    const own = await openRoom({ pool, smallBodyBytesMax: smallMax })
     const { manifest } = await own.blobs.write(bodyOf(patterned(2 * mib)), writeOptions())
     const blob = manifest[0]?.blob ?? ''
     await flip(join(own.root, 'blobs', blob.slice(0, 2), blob.slice(2, 4), blob), 2 * mib + 1)

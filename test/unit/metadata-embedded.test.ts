@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { startEmbedded, type EmbeddedPostgres } from '../../src/metadata/postgres/embedded.ts'
+import { layCluster } from '../support/cluster.ts'
 
 let base: string
 
@@ -18,6 +19,13 @@ beforeEach(async () => {
 afterEach(() => rm(base, { recursive: true, force: true }))
 
 const start = (dataDir: string): Promise<EmbeddedPostgres> => startEmbedded({ dataDir, log: () => {} })
+
+/** A data folder that was started on before. */
+async function started(name: string): Promise<string> {
+  const dataDir = join(base, name)
+  await layCluster(dataDir, 'empty')
+  return dataDir
+}
 
 async function ask(postgres: EmbeddedPostgres, text: string): Promise<string> {
   const client = new pg.Client({ ...postgres.connection })
@@ -61,14 +69,14 @@ describe('the embedded PostgreSQL', () => {
   })
 
   test('finds a way around a path that is too long for a socket', async () => {
-    const postgres = await start(join(base, 'x'.repeat(100)))
+    const postgres = await start(await started('x'.repeat(100)))
     expect(await ask(postgres, 'SELECT 1')).toBe('1')
     await postgres.stop()
     await expect(stat(postgres.connection.host)).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
   test('takes over from one whose parent was killed', async () => {
-    const left = await orphan(join(base, 'data'))
+    const left = await orphan(await started('data'))
     expect(await isAlive(left)).toBe(true)
     const postgres = await start(join(base, 'data'))
     expect(await isAlive(left)).toBe(false)
@@ -77,7 +85,7 @@ describe('the embedded PostgreSQL', () => {
   })
 
   test('does not wait long for a process that outlives its postmaster', async () => {
-    const dataDir = join(base, 'data')
+    const dataDir = await started('data')
     const postgres = await start(dataDir)
     // Stopped, it is like one that waits for a lock of another that was killed: it does not see that its postmaster is gone.
     const waiting = new pg.Client({ ...postgres.connection })
@@ -95,7 +103,7 @@ describe('the embedded PostgreSQL', () => {
   }, 15_000)
 
   test('is not misled by a lock file whose process id belongs to somebody else', async () => {
-    const left = await orphan(join(base, 'data'))
+    const left = await orphan(await started('data'))
     process.kill(left, 'SIGKILL')
     await expect.poll(() => isAlive(left)).toBe(false)
     const lockFile = join(base, 'data', 'postgres', 'postmaster.pid')
@@ -118,8 +126,7 @@ describe('the embedded PostgreSQL', () => {
   })
 
   test('one that ends before anybody looks is an error, however busy the threads are that files are closed by', async () => {
-    const postgres = await start(join(base, 'data'))
-    await postgres.stop()
+    await started('data')
     await rm(join(base, 'data', 'postgres', 'global', 'pg_control'))
     let busy = true
     const keepBusy = async () => {

@@ -11,7 +11,7 @@ import { contentOf, freshExtent, startTestPostgres, testAccountId, type TestPost
 /** Databases of the first release are opened by this one: everything that is in them stays what it was. */
 
 let postgres: TestPostgres
-beforeAll(async () => { postgres = await startTestPostgres() })
+beforeAll(async () => { postgres = await startTestPostgres('empty') })
 afterAll(() => postgres.stop())
 
 const migrations = join(import.meta.dirname, '..', '..', 'drizzle')

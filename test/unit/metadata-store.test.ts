@@ -12,7 +12,7 @@ let postgres: TestPostgres
 let store: MetadataStore
 
 beforeAll(async () => {
-  postgres = await startTestPostgres()
+  postgres = await startTestPostgres('whole')
   store = await postgres.openStore()
 })
 afterAll(() => postgres.stop())

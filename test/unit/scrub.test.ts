@@ -9,12 +9,14 @@ import { createScrubber, positionName } from '../../src/storage/scrub-background
 import { createRowDigests } from '../../src/storage/scrub-digests.ts'
 import { parseCommand, UsageError } from '../../src/cli/options.ts'
 import { barText, bytesText, progressBar } from '../../src/cli/progress.ts'
+import { poolOfFile } from './blobs-pool.ts'
 import { bodyOf, openRoom, patterned, writeOptions } from './blobs-room.ts'
 import type { Room } from './blobs-room.ts'
 
+const pool = poolOfFile()
 let room: Room
 beforeEach(async () => {
-  room = await openRoom({ smallBodyBytesMax: 20_000 })
+  room = await openRoom({ pool, smallBodyBytesMax: 20_000 })
 })
 afterEach(() => room.close())
 

@@ -4,12 +4,14 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Extent } from '../../src/domain/model.ts'
 import { recordBytes, scanSegment, segmentHeaderBytes } from '../../src/storage/backend.ts'
 import { trimSegment } from '../../src/storage/local/segment.ts'
+import { poolOfFile } from './blobs-pool.ts'
 import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
 import type { Room } from './blobs-room.ts'
 
+const pool = poolOfFile()
 let room: Room
 beforeEach(async () => {
-  room = await openRoom({ segmentBytes: 64 * 1024 })
+  room = await openRoom({ pool, segmentBytes: 64 * 1024 })
 })
 afterEach(() => room.close())
 
@@ -76,7 +78,7 @@ test('a record that moved is found where the relocation says', async () => {
   const bytes = patterned(900)
   const { manifest } = await room.blobs.write(bodyOf(bytes), writeOptions())
   const extent = manifest[0] as Extent
-  const second = await openRoom({ root: room.root, relocations: async () => new Map([[extent.blob, extent.place]]) })
+  const second = await openRoom({ pool, root: room.root, relocations: async () => new Map([[extent.blob, extent.place]]) })
   const stale: Extent = { ...extent, place: { kind: 'segment', drives: [1], segment: 'f'.repeat(22), at: 128 } }
   expect((await readAll(second.blobs, [stale])).equals(bytes)).toBe(true)
   await second.blobs.close()
@@ -84,7 +86,7 @@ test('a record that moved is found where the relocation says', async () => {
 })
 
 test('zeros are laid out ahead of few bodies, and gone when the segment ends', async () => {
-  const large = await openRoom({ segmentBytes: 8 * 1024 ** 2 })
+  const large = await openRoom({ pool, segmentBytes: 8 * 1024 ** 2 })
   try {
     const stored = []
     for (let round = 0; round < 40; round++) stored.push(...await store(2, large))

@@ -9,6 +9,7 @@ import { allowOrphans } from '../../src/storage/sweep-allowance.ts'
 import { blobPath, crc32c, encodeFooter, encodeSegmentHeader, recordBytes, recordHeaderBytes, scanSegment, sealRecord, segmentHeaderBytes, type Holdings } from '../../src/storage/backend.ts'
 import { createSweeper } from '../../src/storage/sweeper.ts'
 import type { Others, Sweeper, SweeperOptions, SweeperStore } from '../../src/storage/sweeper.ts'
+import { poolOfFile } from './blobs-pool.ts'
 import { bodyOf, drain, openRoom, patterned, readAll, silent, writeOptions } from './blobs-room.ts'
 import type { Room } from './blobs-room.ts'
 
@@ -66,11 +67,12 @@ function memoryStore() {
   }
 }
 
+const pool = poolOfFile()
 let room: Room
 let memory: ReturnType<typeof memoryStore>
 beforeEach(async () => {
   memory = memoryStore()
-  room = await openRoom({ smallBodyBytesMax: smallMax, segmentBytes: 128 * 1024, relocations: (blobs) => memory.store.relocations(blobs) })
+  room = await openRoom({ pool, smallBodyBytesMax: smallMax, segmentBytes: 128 * 1024, relocations: (blobs) => memory.store.relocations(blobs) })
   memory.drives.push({ id: 1, uuid: room.drive.uuid, createdAt: room.drive.createdAt })
 })
 afterEach(() => room.close())

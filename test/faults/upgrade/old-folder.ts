@@ -4,6 +4,7 @@ import path from 'node:path'
 import { brotliCompressSync, brotliDecompressSync, constants } from 'node:zlib'
 import pg from 'pg'
 import { startEmbedded } from '../../../src/metadata/postgres/embedded.ts'
+import { layCluster } from '../../support/cluster.ts'
 
 /**
  * A data folder as the first landed Holdfast left it (commit 80ed49e, migrations 0000 and 0001), kept in three files beside this one:
@@ -99,6 +100,7 @@ export async function restoreDatabase(connection: pg.ClientConfig): Promise<void
 export async function restoreFolder(dataDir: string, databaseUrl: string | null = null): Promise<void> {
   await restoreFiles(dataDir)
   if (databaseUrl !== null) return restoreDatabase({ connectionString: databaseUrl })
+  await layCluster(dataDir, 'empty')
   const embedded = await startEmbedded({ dataDir, log: () => {} })
   await restoreDatabase(embedded.connection)
   await embedded.stop()
