@@ -4,6 +4,7 @@ import type { Command, PutCommand, SharedSource } from '../store.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import { keyName, type GroupState, type KeyState, type NoncurrentRow, type PartRow, type UploadRow } from './group-state.ts'
+import { keyList, lookedUp, lookUp } from './look-up.ts'
 import { bucketLock, keyLock, lockStatement, partLock, uploadLock, type LockSet } from './locks.ts'
 import { versionColumns, versionRow, type VersionRow, type WireRow } from './rows.ts'
 
@@ -17,6 +18,8 @@ export interface GroupNeeds {
   readonly wholeUploads: Set<string>
   readonly parts: { readonly uploadId: string; readonly partNumber: number }[]
   sequence: number
+  /** Nothing but deletes of whatever is current: where versions are not kept, the look at the rows can remove them. */
+  readonly removals: boolean
 }
 
 interface KeyNeed {
@@ -34,10 +37,13 @@ export type Needing = Command | Pick<PutCommand, 'kind' | 'bucketId' | 'key' | '
 export function needsOf(commands: readonly Needing[]): GroupNeeds {
   const needs: GroupNeeds = {
     locks: { exclusive: new Set(), shared: new Set() }, buckets: new Set(), keys: new Map(), uploads: new Set(), wholeUploads: new Set(), parts: [], sequence: 0,
+    removals: commands.every(isRemoval),
   }
   for (const command of commands) addNeeds(needs, command)
   return needs
 }
+
+const isRemoval = (command: Needing): boolean => command.kind === 'delete' && command.versionId === undefined && Object.keys(command.when).length === 0
 
 function addNeeds(needs: GroupNeeds, command: Needing): void {
   needs.buckets.add(command.bucketId)
@@ -118,7 +124,7 @@ export function groupReads(needs: GroupNeeds): GroupRead[] {
     { statement: { name: 'buckets', text: 'SELECT id, versioning, account_id FROM buckets WHERE id = ANY ($1::integer[])', values: [numberArray([...needs.buckets])] }, fill: fillBuckets },
   ]
   const keys = [...needs.keys.values()]
-  if (keys.length > 0) reads.push(...keyReads(keys))
+  if (keys.length > 0) reads.push(...keyReads(keys, needs))
   if (needs.uploads.size > 0) reads.push(...uploadReads(needs))
   return reads
 }
@@ -130,37 +136,37 @@ export const sequenceStatement = (count: number): Statement => ({
   values: [count],
 })
 
-/** A key has one null version at most, and one delete marker at most that is current: each has an index of its own. */
-const special = (condition: string): string => `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[]) AS k (bucket_id, key)
-  JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND ${condition}`
+/** Whether any bucket of the group keeps versions, or ever did; asked once for each statement. */
+const keepsVersions = `EXISTS (SELECT FROM buckets WHERE id = ANY ($3::integer[]) AND versioning <> 'off')`
 
-function keyReads(keys: readonly KeyNeed[]): GroupRead[] {
+const ofKey = (table: string): string => `${table}.bucket_id = k.bucket_id AND ${table}.key = k.key`
+const currentText = `SELECT ${columns('o')} FROM ${keyList}, ${lookUp('objects', 'o', ofKey('objects'))}`
+const removeCurrentText = `DELETE FROM objects WHERE NOT ${keepsVersions} AND ${lookedUp('objects', keyList, ofKey('v'))} RETURNING ${columns('objects')}`
+
+/** A key has one null version at most, and one delete marker at most that is current: each has an index of its own. */
+const special = (condition: string): string => `SELECT ${columns('n')}, n.noncurrent_seq
+  FROM ${keyList}, ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND ${condition}`)} WHERE ${keepsVersions}`
+
+function keyReads(keys: readonly KeyNeed[], { buckets, removals }: GroupNeeds): GroupRead[] {
   const names = [numberArray(keys.map((need) => need.bucketId)), textArray(keys.map((need) => need.key))]
-  const reads: GroupRead[] = [
-    {
-      statement: {
-        name: 'current',
-        text: `SELECT ${columns('o')} FROM unnest($1::integer[], $2::text[]) AS k (bucket_id, key) JOIN objects o ON o.bucket_id = k.bucket_id AND o.key = k.key`,
-        values: names,
-      },
-      fill: fillCurrent,
-    },
-    {
-      statement: {
-        name: 'noncurrent_special',
-        text: `${special('n.nonce IS NULL')} UNION ALL ${special('n.noncurrent_seq IS NULL')}`,
-        values: names,
-      },
-      fill: fillNoncurrent,
-    },
-  ]
+  const namesAndBuckets = [...names, numberArray([...buckets])]
+  const reads: GroupRead[] = removals
+    ? [
+        { statement: { name: 'remove_current', text: removeCurrentText, values: namesAndBuckets }, fill: fillRemoved },
+        { statement: { name: 'current_versioned', text: `${currentText} WHERE ${keepsVersions}`, values: namesAndBuckets }, fill: fillCurrent },
+      ]
+    : [{ statement: { name: 'current', text: currentText, values: names }, fill: fillCurrent }]
+  reads.push({
+    statement: { name: 'noncurrent_special', text: `${special('nonce IS NULL')} UNION ALL ${special('noncurrent_seq IS NULL')}`, values: namesAndBuckets },
+    fill: fillNoncurrent,
+  })
   const named = keys.flatMap((need) => [...need.seqs].map((seq) => ({ need, seq })))
   if (named.length > 0) {
     reads.push({
       statement: {
         name: 'noncurrent_named',
-        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)
-          JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND n.seq = k.seq`,
+        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq),
+          ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND noncurrent_versions.seq = k.seq`)}`,
         values: [numberArray(named.map(({ need }) => need.bucketId)), textArray(named.map(({ need }) => need.key)), numberArray(named.map(({ seq }) => seq))],
       },
       fill: fillNoncurrent,
@@ -198,8 +204,8 @@ function uploadReads(needs: GroupNeeds): GroupRead[] {
     reads.push({
       statement: {
         name: 'parts_named',
-        text: `SELECT ${partColumns} FROM unnest($1::text[], $2::integer[]) AS k (upload_id, part_number)
-          JOIN parts p ON p.upload_id = k.upload_id AND p.part_number = k.part_number`,
+        text: `SELECT ${partColumns} FROM unnest($1::text[], $2::integer[]) AS k (upload_id, part_number),
+          ${lookUp('parts', 'p', 'parts.upload_id = k.upload_id AND parts.part_number = k.part_number')}`,
         values: [textArray(needs.parts.map((part) => part.uploadId)), numberArray(needs.parts.map((part) => part.partNumber))],
       },
       fill: fillParts,
@@ -220,7 +226,7 @@ export function emptyState(needs: GroupNeeds, now: number): GroupState {
   for (const [name, { bucketId, key }] of needs.keys) {
     keys.set(name, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: new Map() })
   }
-  return { buckets: new Map(), keys, uploads: new Map(), sequence: [], released: [], shared: new Map(), now }
+  return { buckets: new Map(), keys, uploads: new Map(), sequence: [], released: [], shared: new Map(), removed: false, now }
 }
 
 function fillBuckets(state: GroupState, rows: readonly WireRow[]): void {
@@ -236,6 +242,12 @@ function setCurrent(state: GroupState, row: VersionRow): void {
   const key = state.keys.get(name) as KeyState
   // Two reads may find the same row: the first one stays, here and below, as before and now must be the same object.
   if (key.current === null) state.keys.set(name, { ...key, current: row, currentBefore: row })
+}
+
+/** Rows that are gone already, where every command of the group takes its key's away. */
+function fillRemoved(state: GroupState, rows: readonly WireRow[]): void {
+  fillCurrent(state, rows)
+  if (rows.length > 0) state.removed = true
 }
 
 function fillNoncurrent(state: GroupState, rows: readonly WireRow[]): void {

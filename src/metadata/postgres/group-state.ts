@@ -15,6 +15,8 @@ export interface GroupState {
   readonly released: Extent[]
   /** References that were added to blobs which have an owner already. */
   readonly shared: Map<string, number>
+  /** The current rows of its keys were taken away when they were read. */
+  removed: boolean
   /** Epoch ms: the time of every change of this group. */
   readonly now: number
 }

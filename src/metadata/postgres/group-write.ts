@@ -2,6 +2,7 @@ import type { Extent } from '../../domain/model.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import type { GroupState, KeyState, NoncurrentRow, PartRow, UploadState } from './group-state.ts'
+import { keyList, lookedUp } from './look-up.ts'
 import { packedEtag } from './packed.ts'
 import { versionColumns, type VersionRow } from './rows.ts'
 
@@ -12,9 +13,10 @@ import { versionColumns, type VersionRow } from './rows.ts'
 export function groupWrites(state: GroupState, shard: number): Statement[] {
   const keys = [...state.keys.values()]
   const uploads = [...state.uploads.values()]
+  if (state.removed && keys.some((key) => key.current !== null)) throw new Error('a row was removed that is still wanted')
   return [
     removeNoncurrent(keys),
-    removeObjects(keys),
+    state.removed ? null : removeObjects(keys),
     writeObjects(keys),
     writeNoncurrent(keys),
     removeParts(uploads),
@@ -76,7 +78,7 @@ function removeObjects(keys: readonly KeyState[]): Statement | null {
   if (gone.length === 0) return null
   return {
     name: 'remove_objects',
-    text: 'DELETE FROM objects o USING unnest($1::integer[], $2::text[]) AS k (bucket_id, key) WHERE o.bucket_id = k.bucket_id AND o.key = k.key',
+    text: `DELETE FROM objects WHERE ${lookedUp('objects', keyList, 'v.bucket_id = k.bucket_id AND v.key = k.key')}`,
     values: [numberArray(gone.map((key) => key.bucketId)), textArray(gone.map((key) => key.key))],
   }
 }
@@ -118,8 +120,9 @@ function removeNoncurrent(keys: readonly KeyState[]): Statement | null {
   if (gone.length === 0) return null
   return {
     name: 'remove_noncurrent',
-    text: `DELETE FROM noncurrent_versions n USING unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)
-      WHERE n.bucket_id = k.bucket_id AND n.key = k.key AND n.seq = k.seq`,
+    text: `DELETE FROM noncurrent_versions WHERE ${lookedUp(
+      'noncurrent_versions', 'unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)', 'v.bucket_id = k.bucket_id AND v.key = k.key AND v.seq = k.seq',
+    )}`,
     values: [numberArray(gone.map((row) => row.bucketId)), textArray(gone.map((row) => row.key)), numberArray(gone.map((row) => row.seq))],
   }
 }
@@ -165,8 +168,8 @@ function completeUploads(uploads: readonly UploadState[], now: number): Statemen
   if (completed.length === 0) return null
   return {
     name: 'complete_uploads',
-    text: `UPDATE uploads u SET state = 'completed', request_hash = k.request_hash, result = k.result, completed_at = $4::bigint
-      FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS k (upload_id, request_hash, result) WHERE u.upload_id = k.upload_id`,
+    text: `UPDATE uploads SET state = 'completed', request_hash = ($2::text[])[array_position($1::text[], upload_id)],
+      result = ($3::jsonb[])[array_position($1::text[], upload_id)], completed_at = $4::bigint WHERE upload_id = ANY ($1::text[])`,
     values: [
       textArray(completed.map((upload) => upload.row.uploadId)), textArray(completed.map((upload) => upload.requestHash)),
       textArray(completed.map((upload) => upload.result)), now,

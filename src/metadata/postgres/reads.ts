@@ -2,6 +2,7 @@ import type { AnyVersion } from '../../domain/model.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Line } from './connect.ts'
+import { lookUp } from './look-up.ts'
 import { versionIdOfRow, versionOfRow, versionRow, type VersionRow, type WireRow } from './rows.ts'
 
 /** Point look-ups of versions, as many at a time as were asked for in one turn of the event loop. */
@@ -78,12 +79,13 @@ const readOne = (line: Line, { bucketId, key }: Asked): Promise<WireRow[]> =>
   line.query({ name: 'version', text: `SELECT ${columns('o')} FROM objects o WHERE o.bucket_id = $1 AND o.key = $2`, values: [bucketId, key] })
 
 const wanted = 'unnest($1::integer[], $2::text[]) WITH ORDINALITY AS k (bucket_id, key, place)'
+const ofKey = (table: string): string => `${table}.bucket_id = k.bucket_id AND ${table}.key = k.key`
+const current = `SELECT ${columns('o')}, k.place FROM ${wanted}, ${lookUp('objects', 'o', ofKey('objects'))}`
 const readMany = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> =>
-  readBatch(line, batch, 'versions', `SELECT ${columns('o')}, k.place FROM ${wanted} JOIN objects o ON o.bucket_id = k.bucket_id AND o.key = k.key`)
+  readBatch(line, batch, 'versions', current)
 
 const readEither = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> => readBatch(line, batch, 'versions_or_markers', `
-  SELECT ${columns('o')}, k.place FROM ${wanted} JOIN objects o ON o.bucket_id = k.bucket_id AND o.key = k.key UNION ALL
-  SELECT ${columns('n')}, k.place FROM ${wanted} JOIN noncurrent_versions n ON n.bucket_id = k.bucket_id AND n.key = k.key AND n.noncurrent_seq IS NULL`)
+  ${current} UNION ALL SELECT ${columns('n')}, k.place FROM ${wanted}, ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND noncurrent_seq IS NULL`)}`)
 
 async function readBatch(line: Line, batch: readonly Asked[], name: string, text: string): Promise<(WireRow | undefined)[]> {
   const rows = await line.query({ name, text, values: [numberArray(batch.map((one) => one.bucketId)), textArray(batch.map((one) => one.key))] })
