@@ -6,7 +6,12 @@
 export const numberArray = (values: readonly (number | string)[]): string => `{${values.join(',')}}`
 export const booleanArray = (values: readonly boolean[]): string => `{${values.map((value) => (value ? 't' : 'f')).join(',')}}`
 
-/** Text, JSON, and bytes in their `\x` form. */
+/** Bytes in PostgreSQL's text form, `\x` and hex digits: only the backslash has to be escaped, which a look at each character would cost more than. */
+export const bytesArray = (values: readonly (string | null)[]): string => `{${values.map((value) => (value === null ? 'NULL' : `\\${value}`)).join(',')}}`
+/** Bytes as hex digits alone. */
+export const hexArray = (values: readonly string[]): string => `{${values.map((value) => `\\\\x${value}`).join(',')}}`
+
+/** Text and JSON. */
 export function textArray(values: readonly (string | null)[]): string {
   let literal = '{'
   for (const value of values) {

@@ -2,7 +2,7 @@ import pg from 'pg'
 import { placeBytes } from '../../domain/manifest.ts'
 import type { Extent, PartSummary } from '../../domain/model.ts'
 import type { BlobFate, CheckedRow, CheckPosition, CheckStore, SweepStore } from '../store.ts'
-import { numberArray, textArray } from './arrays.ts'
+import { hexArray, numberArray, textArray } from './arrays.ts'
 import { openLine, readSetup, type Line } from './connect.ts'
 import { assertMigrated } from './migrate.ts'
 import { unpackedChecksum } from './packed.ts'
@@ -46,8 +46,8 @@ export function openChecks(line: Line, pool: pg.Pool): CheckStore {
       const rows = await line.query({
         name: 'blob_fates', text: fatesText,
         values: [
-          blobArray(blobs.map(({ blob }) => blob)), numberArray(blobs.map(({ bucketId }) => bucketId)), textArray(blobs.map(({ key }) => key)),
-          blobArray(blobs.map(({ blob, place }) => Buffer.from(placeBytes(blob, place)).toString('hex'))), textArray(blobs.map(({ place }) => JSON.stringify(place))),
+          hexArray(blobs.map(({ blob }) => blob)), numberArray(blobs.map(({ bucketId }) => bucketId)), textArray(blobs.map(({ key }) => key)),
+          hexArray(blobs.map(({ blob, place }) => Buffer.from(placeBytes(blob, place)).toString('hex'))), textArray(blobs.map(({ place }) => JSON.stringify(place))),
         ],
       })
       return new Map(rows.map((row) => [row[0] as string, fateOf(row)]))
@@ -55,7 +55,7 @@ export function openChecks(line: Line, pool: pg.Pool): CheckStore {
 
     shared: async (blobs) => {
       const rows = await line.query({
-        name: 'shared_blobs', text: `SELECT encode(blob, 'hex') FROM blob_references WHERE blob = ANY ($1::bytea[])`, values: [blobArray(blobs)],
+        name: 'shared_blobs', text: `SELECT encode(blob, 'hex') FROM blob_references WHERE blob = ANY ($1::bytea[])`, values: [hexArray(blobs)],
       })
       return new Set(rows.map((row) => row[0] as string))
     },
@@ -80,14 +80,12 @@ export function openChecks(line: Line, pool: pg.Pool): CheckStore {
     addRelocations: (moves) => inTransaction(pool, async (client) => {
       const { rowCount } = await client.query(
         'INSERT INTO blob_relocations (blob, place) SELECT * FROM unnest($1::bytea[], $2::jsonb[]) ON CONFLICT (blob) DO NOTHING',
-        [blobArray(moves.map(({ blob }) => blob)), textArray(moves.map(({ place }) => JSON.stringify(place)))],
+        [hexArray(moves.map(({ blob }) => blob)), textArray(moves.map(({ place }) => JSON.stringify(place)))],
       )
       return rowCount ?? 0
     }),
   }
 }
-
-const blobArray = (blobs: readonly string[]): string => textArray(blobs.map((blob) => `\\x${blob}`))
 
 /** As the sweeper's `referenced`, but each reason apart. */
 const fatesText = `SELECT encode(k.blob, 'hex'),

@@ -3,6 +3,7 @@ import pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
 import { countOne, createMeters, type Meters } from '../../telemetry/metrics.ts'
 import type { WireRow } from './rows.ts'
+import { WireQuery } from './wire-query.ts'
 
 /** A named statement: prepared once for each connection. */
 export interface Statement {
@@ -192,9 +193,10 @@ function discard(client: pg.Client): void {
 }
 
 /** Sends one statement down the pipeline. */
-export async function send(client: pg.Client, statement: Statement): Promise<WireRow[]> {
-  const { rows } = await client.query<(string | null)[]>({ ...statement, values: statement.values as unknown[], rowMode: 'array' })
-  return rows
+export function send(client: pg.Client, statement: Statement): Promise<WireRow[]> {
+  return new Promise((resolve, reject) => {
+    client.query(new WireQuery(statement, (error, rows) => (error ? reject(error) : resolve(rows))))
+  })
 }
 
 /** How `pg` words the loss of a connection; the system's own errors name the system call that failed. */

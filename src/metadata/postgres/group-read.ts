@@ -147,17 +147,24 @@ const removeCurrentText = `DELETE FROM objects WHERE NOT ${keepsVersions} AND ${
 const special = (condition: string): string => `SELECT ${columns('n')}, n.noncurrent_seq
   FROM ${keyList}, ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND ${condition}`)} WHERE ${keepsVersions}`
 
+const specialText = `${special('nonce IS NULL')} UNION ALL ${special('noncurrent_seq IS NULL')}`
+const namedText = `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq),
+  ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND noncurrent_versions.seq = k.seq`)}`
+const newestText = `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::integer[]) AS k (bucket_id, key, count),
+  LATERAL (SELECT * FROM noncurrent_versions v WHERE ${ofKey('v')} AND v.noncurrent_seq IS NOT NULL ORDER BY v.seq DESC LIMIT k.count) n`
+const currentVersionedText = `${currentText} WHERE ${keepsVersions}`
+
 function keyReads(keys: readonly KeyNeed[], { buckets, removals }: GroupNeeds): GroupRead[] {
   const names = [numberArray(keys.map((need) => need.bucketId)), textArray(keys.map((need) => need.key))]
   const namesAndBuckets = [...names, numberArray([...buckets])]
   const reads: GroupRead[] = removals
     ? [
         { statement: { name: 'remove_current', text: removeCurrentText, values: namesAndBuckets }, fill: fillRemoved },
-        { statement: { name: 'current_versioned', text: `${currentText} WHERE ${keepsVersions}`, values: namesAndBuckets }, fill: fillCurrent },
+        { statement: { name: 'current_versioned', text: currentVersionedText, values: namesAndBuckets }, fill: fillCurrent },
       ]
     : [{ statement: { name: 'current', text: currentText, values: names }, fill: fillCurrent }]
   reads.push({
-    statement: { name: 'noncurrent_special', text: `${special('nonce IS NULL')} UNION ALL ${special('noncurrent_seq IS NULL')}`, values: namesAndBuckets },
+    statement: { name: 'noncurrent_special', text: specialText, values: namesAndBuckets },
     fill: fillNoncurrent,
   })
   const named = keys.flatMap((need) => [...need.seqs].map((seq) => ({ need, seq })))
@@ -165,8 +172,7 @@ function keyReads(keys: readonly KeyNeed[], { buckets, removals }: GroupNeeds): 
     reads.push({
       statement: {
         name: 'noncurrent_named',
-        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq),
-          ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND noncurrent_versions.seq = k.seq`)}`,
+        text: namedText,
         values: [numberArray(named.map(({ need }) => need.bucketId)), textArray(named.map(({ need }) => need.key)), numberArray(named.map(({ seq }) => seq))],
       },
       fill: fillNoncurrent,
@@ -177,9 +183,7 @@ function keyReads(keys: readonly KeyNeed[], { buckets, removals }: GroupNeeds): 
     reads.push({
       statement: {
         name: 'noncurrent_newest',
-        text: `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::integer[], $2::text[], $3::integer[]) AS k (bucket_id, key, count),
-          LATERAL (SELECT * FROM noncurrent_versions v 
-            WHERE v.bucket_id = k.bucket_id AND v.key = k.key AND v.noncurrent_seq IS NOT NULL ORDER BY v.seq DESC LIMIT k.count) n`,
+        text: newestText,
         // Each command takes away one version at most: one more than that leaves the one to promote.
         values: [
           numberArray(promoting.map((need) => need.bucketId)), textArray(promoting.map((need) => need.key)), numberArray(promoting.map((need) => need.commands + 1)),
@@ -224,10 +228,20 @@ function uploadReads(needs: GroupNeeds): GroupRead[] {
 export function emptyState(needs: GroupNeeds, now: number): GroupState {
   const keys = new Map<string, KeyState>()
   for (const [name, { bucketId, key }] of needs.keys) {
-    keys.set(name, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: new Map() })
+    keys.set(name, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: none })
   }
   return { buckets: new Map(), keys, uploads: new Map(), sequence: [], released: [], shared: new Map(), removed: false, now }
 }
+
+/** Of most keys nothing is read but what is current. */
+const none: ReadonlyMap<number, NoncurrentRow> = new Map()
+
+/** A key's state before any plan has seen it. */
+interface Filling extends Omit<KeyState, 'currentBefore' | 'noncurrentBefore'> {
+  currentBefore: VersionRow | null
+  noncurrentBefore: Map<number, NoncurrentRow>
+}
+const filling = (state: GroupState, { bucketId, key }: VersionRow): Filling => state.keys.get(keyName(bucketId, key)) as Filling
 
 function fillBuckets(state: GroupState, rows: readonly WireRow[]): void {
   for (const row of rows) state.buckets.set(Number(row[0]), { versioning: row[1] as VersioningStatus, accountId: row[2] as string })
@@ -238,10 +252,11 @@ function fillCurrent(state: GroupState, rows: readonly WireRow[]): void {
 }
 
 function setCurrent(state: GroupState, row: VersionRow): void {
-  const name = keyName(row.bucketId, row.key)
-  const key = state.keys.get(name) as KeyState
+  const key = filling(state, row)
   // Two reads may find the same row: the first one stays, here and below, as before and now must be the same object.
-  if (key.current === null) state.keys.set(name, { ...key, current: row, currentBefore: row })
+  if (key.current !== null) return
+  key.current = row
+  key.currentBefore = row
 }
 
 /** Rows that are gone already, where every command of the group takes its key's away. */
@@ -258,11 +273,12 @@ function fillNoncurrent(state: GroupState, rows: readonly WireRow[]): void {
       setCurrent(state, row)
       continue
     }
-    const key = state.keys.get(keyName(row.bucketId, row.key)) as KeyState
+    const key = filling(state, row)
     if (key.noncurrent.has(row.seq)) continue
     const noncurrent: NoncurrentRow = { row, noncurrentSeq: Number(stopped) }
-    key.noncurrent.set(row.seq, noncurrent);
-    (key.noncurrentBefore as Map<number, NoncurrentRow>).set(row.seq, noncurrent)
+    key.noncurrent.set(row.seq, noncurrent)
+    if (key.noncurrentBefore === none) key.noncurrentBefore = new Map()
+    key.noncurrentBefore.set(row.seq, noncurrent)
   }
 }
 

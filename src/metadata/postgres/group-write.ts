@@ -1,5 +1,5 @@
 import type { Extent } from '../../domain/model.ts'
-import { numberArray, textArray } from './arrays.ts'
+import { bytesArray, hexArray, numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import type { GroupState, KeyState, NoncurrentRow, PartRow, UploadState } from './group-state.ts'
 import { keyList, lookedUp } from './look-up.ts'
@@ -35,23 +35,31 @@ const columnTypes: Readonly<Record<(typeof versionColumns)[number], string>> = {
 }
 const placeholders = versionColumns.map((column, index) => `$${index + 1}::${columnTypes[column]}[]`).join(', ')
 const replaceAll = versionColumns.filter((column) => column !== 'bucket_id' && column !== 'key').map((column) => `${column} = excluded.${column}`).join(', ')
+const writeObjectsText = `INSERT INTO objects (${versionColumns.join(', ')}) SELECT * FROM unnest(${placeholders}) ON CONFLICT (bucket_id, key) DO UPDATE SET ${replaceAll}`
+const writeNoncurrentText = `INSERT INTO noncurrent_versions (${versionColumns.join(', ')}, noncurrent_seq)
+  SELECT * FROM unnest(${placeholders}, $${versionColumns.length + 1}::bigint[]) ON CONFLICT (bucket_id, key, seq)
+  DO UPDATE SET tags = excluded.tags, noncurrent_seq = excluded.noncurrent_seq`
+const removeObjectsText = `DELETE FROM objects WHERE ${lookedUp('objects', keyList, 'v.bucket_id = k.bucket_id AND v.key = k.key')}`
+const removeNoncurrentText = `DELETE FROM noncurrent_versions WHERE ${lookedUp(
+  'noncurrent_versions', 'unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)', 'v.bucket_id = k.bucket_id AND v.key = k.key AND v.seq = k.seq',
+)}`
 
 function versionArrays(rows: readonly VersionRow[]): string[] {
   return [
     numberArray(rows.map((row) => row.seq)),
     numberArray(rows.map((row) => row.size)),
     numberArray(rows.map((row) => row.lastModified)),
-    textArray(rows.map((row) => row.nonce)),
+    numberArray(rows.map((row) => row.nonce ?? 'NULL')),
     numberArray(rows.map((row) => row.bucketId)),
     textArray(rows.map((row) => row.key)),
-    textArray(rows.map((row) => (row.deleteMarker ? null : packedEtag(row.etag)))),
-    textArray(rows.map((row) => row.checksum)),
+    bytesArray(rows.map((row) => (row.deleteMarker ? null : packedEtag(row.etag)))),
+    bytesArray(rows.map((row) => row.checksum)),
     textArray(rows.map((row) => row.owner)),
     textArray(rows.map((row) => row.metadata)),
     textArray(rows.map((row) => row.tags)),
     textArray(rows.map((row) => row.parts)),
-    textArray(rows.map((row) => row.manifest)),
-    textArray(rows.map((row) => row.chain)),
+    bytesArray(rows.map((row) => row.manifest)),
+    bytesArray(rows.map((row) => row.chain)),
   ]
 }
 
@@ -68,7 +76,7 @@ function writeObjects(keys: readonly KeyState[]): Statement | null {
   if (rows.length === 0) return null
   return {
     name: 'write_objects',
-    text: `INSERT INTO objects (${versionColumns.join(', ')}) SELECT * FROM unnest(${placeholders}) ON CONFLICT (bucket_id, key) DO UPDATE SET ${replaceAll}`,
+    text: writeObjectsText,
     values: versionArrays(rows),
   }
 }
@@ -78,7 +86,7 @@ function removeObjects(keys: readonly KeyState[]): Statement | null {
   if (gone.length === 0) return null
   return {
     name: 'remove_objects',
-    text: `DELETE FROM objects WHERE ${lookedUp('objects', keyList, 'v.bucket_id = k.bucket_id AND v.key = k.key')}`,
+    text: removeObjectsText,
     values: [numberArray(gone.map((key) => key.bucketId)), textArray(gone.map((key) => key.key))],
   }
 }
@@ -96,9 +104,7 @@ function writeNoncurrent(keys: readonly KeyState[]): Statement | null {
   if (stopped.length + current.length === 0) return null
   return {
     name: 'write_noncurrent',
-    text: `INSERT INTO noncurrent_versions (${versionColumns.join(', ')}, noncurrent_seq)
-      SELECT * FROM unnest(${placeholders}, $${versionColumns.length + 1}::bigint[]) ON CONFLICT (bucket_id, key, seq)
-      DO UPDATE SET tags = excluded.tags, noncurrent_seq = excluded.noncurrent_seq`,
+    text: writeNoncurrentText,
     // A delete marker stops being current before the next one is, as a key has only one.
     values: [
       ...versionArrays([...stopped.map(({ row }) => row), ...current]),
@@ -120,9 +126,7 @@ function removeNoncurrent(keys: readonly KeyState[]): Statement | null {
   if (gone.length === 0) return null
   return {
     name: 'remove_noncurrent',
-    text: `DELETE FROM noncurrent_versions WHERE ${lookedUp(
-      'noncurrent_versions', 'unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)', 'v.bucket_id = k.bucket_id AND v.key = k.key AND v.seq = k.seq',
-    )}`,
+    text: removeNoncurrentText,
     values: [numberArray(gone.map((row) => row.bucketId)), textArray(gone.map((row) => row.key)), numberArray(gone.map((row) => row.seq))],
   }
 }
@@ -150,7 +154,7 @@ function writeParts(uploads: readonly UploadState[]): Statement | null {
       textArray(rows.map(({ part }) => part.checksumType)),
       textArray(rows.map(({ part }) => part.checksumValue)),
       numberArray(rows.map(({ part }) => part.lastModified)),
-      textArray(rows.map(({ part }) => part.manifest)),
+      bytesArray(rows.map(({ part }) => part.manifest)),
     ],
   }
 }
@@ -191,7 +195,7 @@ function writeReferences(shared: ReadonlyMap<string, number>): Statement | null 
     name: 'write_references',
     text: `INSERT INTO blob_references (blob, count) SELECT blob, added + 1 FROM unnest($1::bytea[], $2::integer[]) AS k (blob, added)
       ON CONFLICT (blob) DO UPDATE SET count = blob_references.count + excluded.count - 1`,
-    values: [textArray(sorted.map(([blob]) => `\\x${blob}`)), numberArray(sorted.map(([, added]) => added))],
+    values: [hexArray(sorted.map(([blob]) => blob)), numberArray(sorted.map(([, added]) => added))],
   }
 }
 
@@ -200,10 +204,11 @@ function writeReleased(released: readonly Extent[], now: number): Statement | nu
   return {
     name: 'write_released',
     text: `INSERT INTO released_blobs (blob, length, place, released_at)
-      SELECT blob, length, place, $4::bigint FROM unnest($1::bytea[], $2::bigint[], $3::jsonb[]) AS k (blob, length, place)`,
+      SELECT blob, length, place, $4::bigint
+      FROM ROWS FROM (unnest($1::bytea[]), unnest($2::bigint[]), jsonb_array_elements($3::jsonb)) AS k (blob, length, place)`,
+    // One document of all the places: none of their quotes has to be escaped.
     values: [
-      textArray(released.map((extent) => `\\x${extent.blob}`)), numberArray(released.map((extent) => extent.blobLength)),
-      textArray(released.map((extent) => JSON.stringify(extent.place))), now,
+      hexArray(released.map(({ blob }) => blob)), numberArray(released.map(({ blobLength }) => blobLength)), JSON.stringify(released.map(({ place }) => place)), now,
     ],
   }
 }

@@ -75,17 +75,17 @@ function answered(batch: readonly Asked[], rows: readonly (WireRow | undefined)[
   return missing
 }
 
-const readOne = (line: Line, { bucketId, key }: Asked): Promise<WireRow[]> =>
-  line.query({ name: 'version', text: `SELECT ${columns('o')} FROM objects o WHERE o.bucket_id = $1 AND o.key = $2`, values: [bucketId, key] })
+const oneText = `SELECT ${columns('o')} FROM objects o WHERE o.bucket_id = $1 AND o.key = $2`
+const readOne = (line: Line, { bucketId, key }: Asked): Promise<WireRow[]> => line.query({ name: 'version', text: oneText, values: [bucketId, key] })
 
 const wanted = 'unnest($1::integer[], $2::text[]) WITH ORDINALITY AS k (bucket_id, key, place)'
 const ofKey = (table: string): string => `${table}.bucket_id = k.bucket_id AND ${table}.key = k.key`
-const current = `SELECT ${columns('o')}, k.place FROM ${wanted}, ${lookUp('objects', 'o', ofKey('objects'))}`
-const readMany = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> =>
-  readBatch(line, batch, 'versions', current)
+const manyText = `SELECT ${columns('o')}, k.place FROM ${wanted}, ${lookUp('objects', 'o', ofKey('objects'))}`
+const readMany = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> => readBatch(line, batch, 'versions', manyText)
 
-const readEither = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> => readBatch(line, batch, 'versions_or_markers', `
-  ${current} UNION ALL SELECT ${columns('n')}, k.place FROM ${wanted}, ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND noncurrent_seq IS NULL`)}`)
+const eitherText = `${manyText} UNION ALL
+  SELECT ${columns('n')}, k.place FROM ${wanted}, ${lookUp('noncurrent_versions', 'n', `${ofKey('noncurrent_versions')} AND noncurrent_seq IS NULL`)}`
+const readEither = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> => readBatch(line, batch, 'versions_or_markers', eitherText)
 
 async function readBatch(line: Line, batch: readonly Asked[], name: string, text: string): Promise<(WireRow | undefined)[]> {
   const rows = await line.query({ name, text, values: [numberArray(batch.map((one) => one.bucketId)), textArray(batch.map((one) => one.key))] })
@@ -95,14 +95,19 @@ async function readBatch(line: Line, batch: readonly Asked[], name: string, text
 }
 
 /** One statement over both tables: a version that moves from one to the other meanwhile is seen in exactly one of them. */
+const namedText = (condition: string): string => {
+  const from = (table: string, latest: string): string => `SELECT ${columns('v')}, ${latest} FROM ${table} v WHERE v.bucket_id = $1 AND v.key = $2 AND ${condition}`
+  return `${from('objects', 'true')} UNION ALL ${from('noncurrent_versions', 'v.noncurrent_seq IS NULL')}`
+}
+const nullText = namedText('v.nonce IS NULL AND $3::boolean')
+const bySeqText = namedText('v.seq = $3')
+
 async function namedVersion(line: Line, bucketId: number, key: string, versionId: string): Promise<AnyVersion | null> {
   const id = parseVersionId(versionId)
   if (id === undefined) return null
-  const [name, condition, value] = id === 'null' ? ['null_version', 'v.nonce IS NULL AND $3::boolean', true] as const : ['version_by_seq', 'v.seq = $3', id.seq] as const
-  const from = (table: string, latest: string): string => `SELECT ${columns('v')}, ${latest} FROM ${table} v WHERE v.bucket_id = $1 AND v.key = $2 AND ${condition}`
-  const [row] = await line.query({
-    name, text: `${from('objects', 'true')} UNION ALL ${from('noncurrent_versions', 'v.noncurrent_seq IS NULL')}`, values: [bucketId, key, value],
-  })
+  const [row] = await line.query(id === 'null'
+    ? { name: 'null_version', text: nullText, values: [bucketId, key, true] }
+    : { name: 'version_by_seq', text: bySeqText, values: [bucketId, key, id.seq] })
   if (row === undefined) return null
   const found = foundRow(bucketId, key, row)
   return versionIdOfRow(found) === versionId ? versionOfRow(found, row[foundColumns.length] === 't') : null

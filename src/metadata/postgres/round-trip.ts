@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import type { Statement } from './connect.ts'
 import type { WireRow } from './rows.ts'
+import { asText } from './wire-query.ts'
 
 /** What one statement answered: its rows as text, and its command tag (`INSERT 0 1`, `COMMIT`). */
 export interface Answer {
@@ -20,8 +21,8 @@ export async function roundTrip(client: pg.Client, statements: readonly Statemen
   await prepare(client, statements)
   return submitted(client, (connection) => {
     for (const { name, values } of statements) {
-      connection.bind({ portal: '', statement: name, values: values.map(asText), binary: false }, true)
-      connection.execute({ portal: '', rows: 0 }, true)
+      connection.bind({ portal: '', statement: name, values: values.map(asText), binary: false })
+      connection.execute({ portal: '', rows: 0 })
     }
   })
 }
@@ -32,19 +33,19 @@ async function prepare(client: pg.Client, statements: readonly Statement[]): Pro
   prepared.set(client, known)
   for (const { name, text } of statements) {
     if (known.has(name)) continue
-    await submitted(client, (connection) => connection.parse({ name, text, types: [] }, true))
+    await submitted(client, (connection) => connection.parse({ name, text, types: [] }))
     known.add(name)
   }
 }
 
-const asText = (value: Statement['values'][number]): string | null => (value === null ? null : String(value))
-
 /** The calls of `pg` that its types do not name alike in all versions. */
-interface Wire {
-  parse(query: { name: string; text: string; types: number[] }, more: boolean): void
-  bind(config: { portal: string; statement: string; values: (string | null)[]; binary: boolean }, more: boolean): void
-  execute(config: { portal: string; rows: number }, more: boolean): void
+export interface Wire {
+  parse(query: { name: string; text: string; types: number[] }): void
+  bind(config: { portal: string; statement: string; values: (string | null)[]; binary: boolean }): void
+  execute(config: { portal: string; rows: number }): void
   sync(): void
+  readonly parsedStatements: Record<string, string | undefined>
+  readonly submittedNamedStatements: Record<string, string | undefined>
   readonly stream: { cork(): void; uncork(): void }
 }
 

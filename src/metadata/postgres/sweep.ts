@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import type { Extent } from '../../domain/model.ts'
 import type { SweepStore } from '../store.ts'
-import { numberArray, textArray } from './arrays.ts'
+import { hexArray, numberArray, textArray } from './arrays.ts'
 import { clientError, type Line } from './connect.ts'
 import { inTransaction } from './transaction.ts'
 
@@ -69,14 +69,14 @@ export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepSt
           OR EXISTS (SELECT FROM noncurrent_versions n WHERE n.bucket_id = k.bucket_id AND n.key = k.key AND position(k.blob in n.manifest) > 0)
           OR EXISTS (SELECT FROM uploads u JOIN parts p ON p.upload_id = u.upload_id
             WHERE u.bucket_id = k.bucket_id AND u.key = k.key AND u.state = 'open' AND position(k.blob in p.manifest) > 0)`,
-        values: [textArray(blobs.map(({ blob }) => `\\x${blob}`)), numberArray(blobs.map(({ bucketId }) => bucketId)), textArray(blobs.map(({ key }) => key))],
+        values: [hexArray(blobs.map(({ blob }) => blob)), numberArray(blobs.map(({ bucketId }) => bucketId)), textArray(blobs.map(({ key }) => key))],
       })
       return new Set(rows.map((row) => row[0] as string))
     },
 
     relocations: async (blobs) => {
       const rows = await line.query({
-        name: 'relocations', text: `SELECT encode(blob, 'hex'), place FROM blob_relocations WHERE blob = ANY ($1::bytea[])`, values: [blobArray(blobs)],
+        name: 'relocations', text: `SELECT encode(blob, 'hex'), place FROM blob_relocations WHERE blob = ANY ($1::bytea[])`, values: [hexArray(blobs)],
       })
       return new Map(rows.map((row) => [row[0] as string, JSON.parse(row[1] as string) as Place]))
     },
@@ -86,7 +86,7 @@ export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepSt
         `WITH moves AS (SELECT * FROM unnest($1::bytea[], $2::jsonb[], $3::jsonb[]) AS m (blob, was, place)),
           again AS (UPDATE blob_relocations r SET place = m.place FROM moves m WHERE r.blob = m.blob AND r.place = m.was)
         INSERT INTO blob_relocations (blob, place) SELECT blob, place FROM moves WHERE was IS NULL ON CONFLICT (blob) DO NOTHING`,
-        [blobArray(moves.map(({ blob }) => blob)), textArray(moves.map(({ from }) => from === null ? null : JSON.stringify(from))), textArray(moves.map(({ place }) => JSON.stringify(place)))],
+        [hexArray(moves.map(({ blob }) => blob)), textArray(moves.map(({ from }) => from === null ? null : JSON.stringify(from))), textArray(moves.map(({ place }) => JSON.stringify(place)))],
       )
     }),
 
@@ -100,8 +100,6 @@ export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepSt
     }),
   }
 }
-
-const blobArray = (blobs: readonly string[]): string => textArray(blobs.map((blob) => `\\x${blob}`))
 
 interface ReleaseRow {
   readonly id: string
@@ -125,7 +123,7 @@ async function settle(
   )
   const open = rows.filter((row) => !row.dead)
   const { rows: counts } = await client.query<{ blob: string; count: number }>(
-    `SELECT encode(blob, 'hex') AS blob, count FROM blob_references WHERE blob = ANY ($1::bytea[]) ORDER BY blob FOR UPDATE`, [blobArray(open.map(({ blob }) => blob))],
+    `SELECT encode(blob, 'hex') AS blob, count FROM blob_references WHERE blob = ANY ($1::bytea[]) ORDER BY blob FOR UPDATE`, [hexArray(open.map(({ blob }) => blob))],
   )
   const left = new Map(counts.map(({ blob, count }) => [blob, count]))
   const last: ReleaseRow[] = []
@@ -138,9 +136,9 @@ async function settle(
   const counted = counts.map(({ blob }) => blob)
   await client.query(
     `UPDATE blob_references r SET count = k.count FROM unnest($1::bytea[], $2::integer[]) AS k (blob, count) WHERE r.blob = k.blob`,
-    [blobArray(counted), numberArray(counted.map((blob) => left.get(blob) as number))],
+    [hexArray(counted), numberArray(counted.map((blob) => left.get(blob) as number))],
   )
-  await client.query('DELETE FROM blob_references WHERE blob = ANY ($1::bytea[]) AND count <= 0', [blobArray(counted)])
+  await client.query('DELETE FROM blob_references WHERE blob = ANY ($1::bytea[]) AND count <= 0', [hexArray(counted)])
   await client.query('DELETE FROM released_blobs WHERE id = ANY ($1::bigint[])', [numberArray(done.map(({ id }) => id))])
   await client.query('UPDATE released_blobs SET dead = true WHERE id = ANY ($1::bigint[])', [numberArray(last.map(({ id }) => id))])
   const finished = new Set(done)

@@ -1,0 +1,40 @@
+import pg from 'pg'
+import type { Statement } from './connect.ts'
+import type { Wire } from './round-trip.ts'
+import type { WireRow } from './rows.ts'
+
+/**
+ * A named statement whose rows stay the text that PostgreSQL sends. Each reader knows its columns, so they are not described with
+ * every answer, as `pg` has it: that costs both sides more than a row does. It is a query of `pg` because pipelines take no others.
+ */
+export class WireQuery extends pg.Query {
+  /** What the callback gets; `pg` calls it when the server is ready for the next one. */
+  readonly _results: WireRow[] = []
+  readonly #statement: Statement
+
+  constructor(statement: Statement, callback: (error: Error | null | undefined, rows: WireRow[]) => void) {
+    super({ name: statement.name, text: statement.text, values: statement.values as unknown[] }, callback as never)
+    this.#statement = statement
+  }
+
+  prepare(connection: Wire): void {
+    const { name, text, values } = this.#statement
+    // Both lists are kept by `pg`: what the server has answered, and what is on its way to it.
+    if (connection.parsedStatements[name] === undefined && connection.submittedNamedStatements[name] === undefined) {
+      connection.parse({ name, text, types: [] })
+      connection.submittedNamedStatements[name] = text
+    }
+    connection.bind({ portal: '', statement: name, values: values.map(asText), binary: false })
+    connection.execute({ portal: '', rows: 0 })
+    connection.sync()
+  }
+
+  handleDataRow({ fields }: { readonly fields: WireRow }): void {
+    this._results.push(fields)
+  }
+
+  handleCommandComplete(): void {}
+}
+
+/** PostgreSQL's text form of a value. */
+export const asText = (value: Statement['values'][number]): string | null => (value === null ? null : String(value))
