@@ -27,7 +27,15 @@ let send: Send
 let copies: string[]
 
 const segments = async (): Promise<string[]> => (await readdir(path.join(server.dataDir, 'drive', 'segments'))).filter((name) => !name.endsWith('.notes'))
-const records = async (names: readonly string[]): Promise<string[]> => names.flatMap((name) => [...scanSegment(path.join(server.dataDir, 'drive', 'segments', name))].map(({ blob }) => blob))
+const records = async (names: readonly string[]): Promise<string[]> => names.flatMap((name) => {
+  try {
+    return [...scanSegment(path.join(server.dataDir, 'drive', 'segments', name))].map(({ blob }) => blob)
+  } catch (error) {
+    // The sweeper may have taken it since it was named.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+})
 
 async function ok(answer: ReturnType<Send>): Promise<void> {
   const { status, text } = await answer

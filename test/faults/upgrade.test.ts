@@ -15,6 +15,7 @@ import { fsckReport, holdfast, scrubReport } from '../support/holdfast.ts'
 import { newWorld, startLoad } from '../support/load.ts'
 import { failure, newBucket, s3Client } from '../support/s3.ts'
 import { failedStart, startServer, type TestServer } from '../support/server.ts'
+import { until } from '../support/under-load.ts'
 import { allAnswers, bodyOf } from './upgrade/answers.ts'
 import { keptAnswers, migrationHashes, restoreFolder, rootKeys } from './upgrade/old-folder.ts'
 
@@ -134,13 +135,15 @@ describe('a data folder of the first format', () => {
     await restoreFolder(dataDir, url)
     // A table of this name that is not committed yet: the migration waits behind its own first half for what becomes of it.
     const holder = new pg.Client(url)
+    // It ends with its server, should the test fail before it.
+    holder.on('error', () => {})
     await holder.connect()
     await holder.query('BEGIN; CREATE TABLE settings_version ()')
     for (let time = 0; time < 2; time++) {
-      const starting = failedStart({ HOLDFAST_DATA_DIR: dataDir, HOLDFAST_DATABASE_URL: url, HOLDFAST_PROCESSES: '1', ...drawnKeys(dataDir) }, 4000)
       const waiting = `SELECT FROM pg_stat_activity WHERE datname = 'killed' AND wait_event_type = 'Lock' AND query LIKE '%settings_version%' AND pid <> pg_backend_pid()`
-      while ((await sql(url, waiting)).rowCount === 0) await sleep(20)
-      expect((await starting).code).toBeNull()
+      const seen = until('the migration waits', async () => (await sql(url, waiting)).rowCount !== 0)
+      expect((await failedStart({ HOLDFAST_DATA_DIR: dataDir, HOLDFAST_DATABASE_URL: url, HOLDFAST_PROCESSES: '1', ...drawnKeys(dataDir) }, seen)).code).toBeNull()
+      await seen
       // Nothing of it is to be seen: the old program could still go on here.
       expect((await sql(url, `SELECT to_regclass('objects_wide') AS wide, (SELECT count(*)::int FROM drizzle.__drizzle_migrations) AS applied`)).rows).toEqual([{ wide: null, applied: 2 }])
       await sql(url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'killed' AND wait_event_type = 'Lock'`)

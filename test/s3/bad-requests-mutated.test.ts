@@ -36,7 +36,7 @@ async function scene(): Promise<Scene> {
 
 const build = (one: Mutation, { bucket, uploadId }: Scene): ChangedRequest => changedRequest(one, { server, bucket, uploadId, fresh: 'new', victim: 'k', page: 'x' })
 
-test('requests that are changed before they are signed', async () => {
+test('requests that are changed before they are signed', { timeout: 240_000 }, async () => {
   const seen = new Map<string, number>()
   await fc.assert(fc.asyncProperty(fc.array(mutation, { minLength: 12, maxLength: 12 }), async (mutations) => {
     const at = await scene()

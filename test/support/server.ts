@@ -121,16 +121,18 @@ export async function startServer({ env = {}, dataDir: given, checkout = root, w
 }
 
 /**
- * Runs the server where it must not start: its exit code and all that it wrote. With `killMs` it is killed after so long, alone,
- * wherever its start has come to by then.
+ * Runs the server where it must not start: its exit code and all that it wrote. It is killed, alone, after so many
+ * milliseconds or when the promise settles, wherever its start has come to by then.
  */
-export async function failedStart(env: Readonly<Record<string, string>>, killMs = startMsMax): Promise<{ code: number | null; output: string }> {
+export async function failedStart(env: Readonly<Record<string, string>>, killed: number | Promise<unknown> = startMsMax): Promise<{ code: number | null; output: string }> {
   const child = spawn(process.execPath, [path.join(root, 'src', 'main.ts')], { cwd: root, env: environment({ HOLDFAST_PORT: '0', HOLDFAST_CONTROL_PORT: '0', ...env }), stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
-  const timer = setTimeout(() => child.kill('SIGKILL'), killMs)
+  const kill = (): boolean => child.kill('SIGKILL')
+  const timer = setTimeout(kill, typeof killed === 'number' ? killed : startMsMax)
+  if (typeof killed !== 'number') void killed.then(kill, kill)
   // One that is killed leaves children behind that hold the pipes: they would put `close` off.
-  const code = await new Promise<number | null>((resolve) => child.once(killMs < startMsMax ? 'exit' : 'close', resolve))
+  const code = await new Promise<number | null>((resolve) => child.once(killed === startMsMax ? 'close' : 'exit', resolve))
   clearTimeout(timer)
   return { code, output }
 }

@@ -10,7 +10,7 @@ import { startServer } from '../../support/server.ts'
 import { createControl, type FaultControl } from './control.ts'
 import { createDisk } from './disk.ts'
 import { journalEnvironment, journalLibrary } from './library.ts'
-import { ops, readEntries, type Entry } from './records.ts'
+import { ops, readEntries, type Entry, wholeBytes } from './records.ts'
 import { createInspector } from './recovery.ts'
 import { readRows, startRowsProxy } from './rows.ts'
 import { createStage, memoryFolder, plainFates, stateOf, type Random } from './states.ts'
@@ -107,8 +107,9 @@ async function openOn({ library, disk, journal, control, undo, remove, random }:
   function follow(): void {
     const bytes = Buffer.alloc(fstatSync(reading).size - readBytes)
     readSync(reading, bytes, 0, bytes.length, readBytes)
-    readBytes += bytes.length
-    for (const entry of readEntries(bytes)) {
+    const whole = bytes.subarray(0, wholeBytes(bytes))
+    readBytes += whole.length
+    for (const entry of readEntries(whole)) {
       model.take(entry)
       watch(entry)
     }

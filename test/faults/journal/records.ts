@@ -29,6 +29,13 @@ export interface Entry {
 const headBytes = 64
 const magic = 0x31_4a_46_48
 
+/** How many bytes of a journal that is being written are whole entries: the last one may be half there. */
+export function wholeBytes(bytes: Buffer): number {
+  let at = 0
+  while (at + headBytes <= bytes.length && at + bytes.readUInt32LE(at + 4) <= bytes.length) at += Math.max(headBytes, bytes.readUInt32LE(at + 4))
+  return at
+}
+
 /** All entries of a journal; throws when one is not whole. */
 export function readEntries(bytes: Buffer): Entry[] {
   const entries: Entry[] = []
