@@ -8,7 +8,7 @@ export const row = 'power cut'
 export const promise = 'Every acknowledged object reads back byte for byte, nothing is half there, and the next sweep frees exactly the garbage'
 export const method = 'the disk as POSIX allows it after each system call of a recorded workload, opened with the recovery code'
 /** Ten thousand states take some minutes. */
-export const weight = 12
+export const weight = 13
 
 /** A short run looks at a few hundred states of a small recording. */
 const shortSeconds = 60

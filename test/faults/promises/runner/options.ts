@@ -10,8 +10,8 @@ export interface Options {
   readonly results: string | null
 }
 
-const secondsDefault = 15 * 60
-const quickSeconds = 3 * 60
+const secondsDefault = 16 * 60
+const quickSeconds = 8 * 60
 
 export const usage = `npm run promises -- [options]
 
