@@ -1,10 +1,12 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { S3Error } from '../../src/domain/errors.ts'
 import { openDrive, processToken } from '../../src/storage/backend.ts'
+import { isDeadProcess } from '../../src/storage/local/drive.ts'
 import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
 
 const register = async (): Promise<number> => 1
@@ -56,6 +58,22 @@ test('a drive that is made known late counts from its beginning while nothing is
   expect(since[0]).toBe(createdAt)
   expect(since[1]).toBeGreaterThanOrEqual(now)
   await rm(root, { recursive: true })
+})
+
+test.runIf(process.platform === 'linux')('a process that has ended is dead also when its parent never asks for its end', async () => {
+  // The shell starts it, and the program that the shell becomes does not know of it.
+  const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  try {
+    const [line] = await once(parent.stdout, 'data') as [Buffer]
+    const pid = line.toString().trim()
+    const fields = async (): Promise<string[]> => (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ')
+    const token = `${processToken.split('.')[0]}.${pid}.${(await fields())[19]}.aa`
+    expect(isDeadProcess(token)).toBe(false)
+    await expect.poll(async () => (await fields())[0], { timeout: 10_000 }).toBe('Z')
+    expect(isDeadProcess(token)).toBe(true)
+  } finally {
+    parent.kill('SIGKILL')
+  }
 })
 
 test('temporary files of a dead process are removed at the start, those of a living one stay', async () => {

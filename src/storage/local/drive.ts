@@ -261,19 +261,27 @@ export async function durably(place: DurablePlace, write: (fd: number, temporary
   }
 }
 
-/** Start of a process in clock ticks since boot, so that a reused process id is told apart; '0' where there is no /proc. */
-function startOf(pid: number): string | null {
+interface ProcessStat {
+  /** In clock ticks since boot, so that a reused process id is told apart. */
+  readonly start: string
+  /** It has ended, and its parent has not asked for its end yet: some first processes of containers never do. */
+  readonly ended: boolean
+}
+
+/** Null where /proc does not show it. */
+function statOf(pid: number): ProcessStat | null {
   try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')[19] ?? '0'
-  } catch (error) {
-    return codeOf(error) === 'ENOENT' ? null : '0'
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')
+    return { start: fields[19] ?? '0', ended: fields[0] === 'Z' || fields[0] === 'X' }
+  } catch {
+    return null
   }
 }
 
 const host = Buffer.from(hostname()).toString('hex').slice(0, 24) || 'host'
 
 /** Names this process among all that may share a drive: `host.pid.start.random`. */
-export const processToken = `${host}.${process.pid}.${startOf(process.pid) ?? '0'}.${randomBytes(4).toString('hex')}`
+export const processToken = `${host}.${process.pid}.${statOf(process.pid)?.start ?? '0'}.${randomBytes(4).toString('hex')}`
 
 /**
  * Whether the process behind a token is gone for certain. Processes of another host cannot be asked: they count as alive, and
@@ -284,8 +292,8 @@ export function isDeadProcess(token: string): boolean {
   if (tokenHost !== host || token === processToken) return false
   const pid = Number(pidText)
   if (!Number.isSafeInteger(pid) || pid <= 0) return false
-  const now = startOf(pid)
-  if (now !== null && start !== '0') return now !== start
+  const now = statOf(pid)
+  if (now !== null && start !== '0') return now.ended || now.start !== start
   try {
     process.kill(pid, 0)
     return false
