@@ -70,8 +70,10 @@ export async function compactSegment(pass: Pass, drive: Drive, segment: SegmentF
   const unnoted = pass.unnoted.get(`${drive.id}/${segment.name}`) ?? {}
   const dead = [...Object.values({ ...notes.dead, ...unnoted }), ...Object.values(notes.copies)]
   const bytes = dead.length === 0 ? segment.bytes : trimSegment(segment.path)
-  // Notes know no keys, which may be most of a record: a segment that could be dead by the longest of them is looked at, once.
-  const isDead = (keyBytes: number): boolean => dead.reduce((sum, length) => sum + recordBytes(length, keyBytes), 0) >= bytes * deadShareMin
+  // Notes know no keys, which may be most of a record: a segment that could be dead by the longest of them is looked at, once. The header
+  // is no record: beside it a segment of one small record would never be mostly dead.
+  const isDead = (keyBytes: number): boolean =>
+    dead.length > 0 && dead.reduce((sum, length) => sum + recordBytes(length, keyBytes), 0) >= (bytes - segmentHeaderBytes) * deadShareMin
   if (notes.movedAt === null && !isDead(notes.keyBytes ?? keyBytesMax)) return 'kept'
   const records = await recordsOf(segment)
   if (notes.movedAt === null && notes.keyBytes === null) {

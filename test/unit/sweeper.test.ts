@@ -192,6 +192,14 @@ test('a dead segment goes although most of it are the names of its records; one 
   expect((await segments()).filter((name) => !active.has(name))).toEqual([])
 })
 
+test('a segment of one small record goes when that is dead, although most of it is its header', async () => {
+  const { extent } = await store(5)
+  room = await room.reopen()
+  memory.release(extent)
+  expect((await sweeper().runOnce()).segmentsRemoved).toBe(1)
+  expect(await segments()).toEqual([])
+})
+
 test('a move that was broken off is done again, also out of the segment that then holds a record twice', async () => {
   const stored = await Promise.all(Array.from({ length: 60 }, (_, index) => store(10_000, index + 1)))
   stored.filter((_, index) => index % 10 !== 0).forEach(({ extent }) => memory.release(extent))
