@@ -12,7 +12,7 @@ import type { Finding, PromiseOptions } from './runner/promise.ts'
 export const row = 'bad input cannot hurt'
 export const promise = 'Whatever comes gets its S3 error: no 5xx, no crash, no hang, bounded memory, nothing stored by a refused request, no request hidden in another, no key that means another'
 export const method = 'good requests changed before and behind their signature, byte by byte and chunk by chunk; hidden requests; odd keys through every document'
-export const weight = 13
+export const weight = 14
 
 /** A shorter run has smaller batches, and a quarter of the odd names. */
 const shortSeconds = 10
