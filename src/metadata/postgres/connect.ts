@@ -70,9 +70,6 @@ const patienceDefault: Patience = { connectMs: 5000, setupMs: 10_000, goodbyeMs:
 /** A restart is over by then; whoever looks into the log afterwards wants to know what is wrong. */
 const awayMsToSay = 5000
 
-/** All values stay text: each reader knows its columns, and most need no conversion at all. */
-const textTypes = { getTypeParser: () => (value: string | Buffer) => value.toString() }
-
 export const unavailable = (cause?: unknown): S3Error =>
   new S3Error('ServiceUnavailable', 'The metadata database is not available at the moment. Please try again.', { headers: { 'retry-after': '1' }, cause })
 
@@ -88,7 +85,7 @@ export function openLine(options: LineOptions): Line {
 
   const connectOnce = async (): Promise<void> => {
     const client = new pg.Client({
-      ...connection, pipeline: options.pipeline ?? true, types: textTypes, keepAlive: true, connectionTimeoutMillis: patience.connectMs, query_timeout: statementMsMax,
+      ...connection, pipeline: options.pipeline ?? true, keepAlive: true, connectionTimeoutMillis: patience.connectMs, query_timeout: statementMsMax,
     } as pg.ClientConfig)
     client.on('error', (error) => {
       if (live === client) log(`database connection lost: ${error.message}`)

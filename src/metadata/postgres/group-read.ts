@@ -4,7 +4,7 @@ import type { Command, PutCommand, SharedSource } from '../store.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import { keyName, type GroupState, type KeyState, type NoncurrentRow, type PartRow, type UploadRow } from './group-state.ts'
-import { keyList, lookedUp, lookUp } from './look-up.ts'
+import { keyList, lookedUp, lookUp, ofKey } from './look-up.ts'
 import { bucketLock, keyLock, lockStatement, partLock, uploadLock, type LockSet } from './locks.ts'
 import { versionColumns, versionRow, type VersionRow, type WireRow } from './rows.ts'
 
@@ -139,7 +139,6 @@ export const sequenceStatement = (count: number): Statement => ({
 /** Whether any bucket of the group keeps versions, or ever did; asked once for each statement. */
 const keepsVersions = `EXISTS (SELECT FROM buckets WHERE id = ANY ($3::integer[]) AND versioning <> 'off')`
 
-const ofKey = (table: string): string => `${table}.bucket_id = k.bucket_id AND ${table}.key = k.key`
 const currentText = `SELECT ${columns('o')} FROM ${keyList}, ${lookUp('objects', 'o', ofKey('objects'))}`
 const removeCurrentText = `DELETE FROM objects WHERE NOT ${keepsVersions} AND ${lookedUp('objects', keyList, ofKey('v'))} RETURNING ${columns('objects')}`
 

@@ -2,7 +2,7 @@ import type { Extent } from '../../domain/model.ts'
 import { bytesArray, hexArray, numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import type { GroupState, KeyState, NoncurrentRow, PartRow, UploadState } from './group-state.ts'
-import { keyList, lookedUp } from './look-up.ts'
+import { keyList, lookedUp, ofKey } from './look-up.ts'
 import { packedEtag } from './packed.ts'
 import { versionColumns, type VersionRow } from './rows.ts'
 
@@ -39,9 +39,9 @@ const writeObjectsText = `INSERT INTO objects (${versionColumns.join(', ')}) SEL
 const writeNoncurrentText = `INSERT INTO noncurrent_versions (${versionColumns.join(', ')}, noncurrent_seq)
   SELECT * FROM unnest(${placeholders}, $${versionColumns.length + 1}::bigint[]) ON CONFLICT (bucket_id, key, seq)
   DO UPDATE SET tags = excluded.tags, noncurrent_seq = excluded.noncurrent_seq`
-const removeObjectsText = `DELETE FROM objects WHERE ${lookedUp('objects', keyList, 'v.bucket_id = k.bucket_id AND v.key = k.key')}`
+const removeObjectsText = `DELETE FROM objects WHERE ${lookedUp('objects', keyList, ofKey('v'))}`
 const removeNoncurrentText = `DELETE FROM noncurrent_versions WHERE ${lookedUp(
-  'noncurrent_versions', 'unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)', 'v.bucket_id = k.bucket_id AND v.key = k.key AND v.seq = k.seq',
+  'noncurrent_versions', 'unnest($1::integer[], $2::text[], $3::bigint[]) AS k (bucket_id, key, seq)', `${ofKey('v')} AND v.seq = k.seq`,
 )}`
 
 function versionArrays(rows: readonly VersionRow[]): string[] {

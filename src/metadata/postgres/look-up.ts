@@ -11,5 +11,7 @@ export const lookUp = (table: string, alias: string, condition: string): string 
 export const lookedUp = (table: string, list: string, condition: string): string =>
   `${table}.ctid = ANY (ARRAY(SELECT found.ctid FROM ${list}, LATERAL (SELECT v.ctid FROM ${table} v WHERE ${condition} LIMIT 1) found))`
 
-/** Elements of parallel arrays. */
+/** The condition for a row of `table` to be that of the key of a `keyList`. */
+export const ofKey = (table: string): string => `${table}.bucket_id = k.bucket_id AND ${table}.key = k.key`
+/** Keys from parallel arrays, the first two parameters. */
 export const keyList = 'unnest($1::integer[], $2::text[]) AS k (bucket_id, key)'

@@ -2,7 +2,7 @@ import type { AnyVersion } from '../../domain/model.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Line } from './connect.ts'
-import { lookUp } from './look-up.ts'
+import { lookUp, ofKey } from './look-up.ts'
 import { versionIdOfRow, versionOfRow, versionRow, type VersionRow, type WireRow } from './rows.ts'
 
 /** Point look-ups of versions, as many at a time as were asked for in one turn of the event loop. */
@@ -79,7 +79,6 @@ const oneText = `SELECT ${columns('o')} FROM objects o WHERE o.bucket_id = $1 AN
 const readOne = (line: Line, { bucketId, key }: Asked): Promise<WireRow[]> => line.query({ name: 'version', text: oneText, values: [bucketId, key] })
 
 const wanted = 'unnest($1::integer[], $2::text[]) WITH ORDINALITY AS k (bucket_id, key, place)'
-const ofKey = (table: string): string => `${table}.bucket_id = k.bucket_id AND ${table}.key = k.key`
 const manyText = `SELECT ${columns('o')}, k.place FROM ${wanted}, ${lookUp('objects', 'o', ofKey('objects'))}`
 const readMany = (line: Line, batch: readonly Asked[]): Promise<(WireRow | undefined)[]> => readBatch(line, batch, 'versions', manyText)
 

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import type { Statement } from './connect.ts'
 import type { WireRow } from './rows.ts'
-import { asText } from './wire-query.ts'
+import { asText, type Wire } from './wire-query.ts'
 
 /** What one statement answered: its rows as text, and its command tag (`INSERT 0 1`, `COMMIT`). */
 export interface Answer {
@@ -36,17 +36,6 @@ async function prepare(client: pg.Client, statements: readonly Statement[]): Pro
     await submitted(client, (connection) => connection.parse({ name, text, types: [] }))
     known.add(name)
   }
-}
-
-/** The calls of `pg` that its types do not name alike in all versions. */
-export interface Wire {
-  parse(query: { name: string; text: string; types: number[] }): void
-  bind(config: { portal: string; statement: string; values: (string | null)[]; binary: boolean }): void
-  execute(config: { portal: string; rows: number }): void
-  sync(): void
-  readonly parsedStatements: Record<string, string | undefined>
-  readonly submittedNamedStatements: Record<string, string | undefined>
-  readonly stream: { cork(): void; uncork(): void }
 }
 
 /** Hands `pg` a query of our own making; it calls the handlers as the server's messages come. */

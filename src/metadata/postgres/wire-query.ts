@@ -1,7 +1,17 @@
 import pg from 'pg'
 import type { Statement } from './connect.ts'
-import type { Wire } from './round-trip.ts'
 import type { WireRow } from './rows.ts'
+
+/** The calls of `pg` that its types do not name alike in all versions. */
+export interface Wire {
+  parse(query: { name: string; text: string; types: number[] }): void
+  bind(config: { portal: string; statement: string; values: (string | null)[]; binary: boolean }): void
+  execute(config: { portal: string; rows: number }): void
+  sync(): void
+  readonly parsedStatements: Record<string, string | undefined>
+  readonly submittedNamedStatements: Record<string, string | undefined>
+  readonly stream: { cork(): void; uncork(): void }
+}
 
 /**
  * A named statement whose rows stay the text that PostgreSQL sends. Each reader knows its columns, so they are not described with
@@ -10,10 +20,13 @@ import type { WireRow } from './rows.ts'
 export class WireQuery extends pg.Query {
   /** What the callback gets; `pg` calls it when the server is ready for the next one. */
   readonly _results: WireRow[] = []
+  /** `pg` puts another in its place when a time limit passes. */
+  callback: (error: Error | null, rows: WireRow[]) => void
   readonly #statement: Statement
 
-  constructor(statement: Statement, callback: (error: Error | null | undefined, rows: WireRow[]) => void) {
-    super({ name: statement.name, text: statement.text, values: statement.values as unknown[] }, callback as never)
+  constructor(statement: Statement, callback: (error: Error | null, rows: WireRow[]) => void) {
+    super({ name: statement.name, text: statement.text })
+    this.callback = callback
     this.#statement = statement
   }
 
