@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import type { Figure, Sample } from './figure.ts'
 import type { DurabilityClass } from './launch.ts'
 import type { Memory } from './processes.ts'
@@ -91,9 +91,12 @@ export function ratiosOf(samples: readonly Sample[], name: string, ours: string,
   })
 }
 
-/** Bytes of blocks on the disk, as `du` counts them. */
+/** Bytes of blocks on the disk, as `du` counts them. What a server removes meanwhile is no failure, though `du` says so. */
 export function diskBytesOf(folder: string): number {
-  return Number(execFileSync('du', ['-s', '-B1', folder], { encoding: 'utf8' }).split('\t')[0])
+  const { stdout, stderr } = spawnSync('du', ['-s', '-B1', folder], { encoding: 'utf8', maxBuffer: 256 * 1024 ** 2 })
+  const bytes = Number.parseInt(stdout, 10)
+  if (Number.isNaN(bytes)) throw new Error(`du has not counted ${folder}: ${stderr}`)
+  return bytes
 }
 
 function more(name: string, unit: string, value: number): Figure {

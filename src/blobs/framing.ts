@@ -3,10 +3,10 @@ import { S3Error } from '../domain/errors.ts'
 import { createChunkedDecoder } from '../protocol/aws-chunked.ts'
 import type { DigestEnd } from '../workers/digester.ts'
 import type { ExpectedDigests, PayloadSignature, RequestBody } from './blobs.ts'
-import type { Framing, Sink, Trailer } from './receive.ts'
+import type { Framed, Framing, Trailer } from './receive.ts'
 
 /** How the body is framed inside HTTP's own framing: aws-chunked, or not at all (null). */
-export function framingOf(body: RequestBody): ((sink: Sink) => Framing) | null {
+export function framingOf(body: RequestBody): ((sink: Framed) => Framing) | null {
   const { payload } = body
   if (payload.kind === 'sha256' || payload.kind === 'unsigned') return null
   return (sink) => {

@@ -175,9 +175,7 @@ export function startLargeUpload(options: {
         if (pending.length > 0) pending.push(signature)
         else marks.push([filled, signature])
       },
-      get full() {
-        return pending.length > 0
-      },
+      full: () => pending.length > 0,
     },
     async finish(end) {
       if (pending.length > 0 && !ended) await new Promise<void>((resolve) => { whenPlaced = resolve })

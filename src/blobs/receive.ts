@@ -3,14 +3,17 @@ import { S3Error } from '../domain/errors.ts'
 import { bodyBytesPerSecondMin, bodyRateWindowMs } from '../domain/limits.ts'
 import type { RequestBody } from './blobs.ts'
 
-/** Where the bytes of one body go, in order. */
-export interface Sink {
-  /** Takes the bytes; may keep them until it is no longer `full`. */
+/** What a framing hands on. */
+export interface Framed {
   bytes(bytes: Uint8Array): void
   /** A chunk with this signature ended here. */
   mark(signature: string): void
+}
+
+/** Where the bytes of one body go, in order. It may keep what it is given until it is no longer `full`. */
+export interface Sink extends Framed {
   /** While true nothing more is read from the socket; `ready` of the reception is called afterwards. */
-  readonly full: boolean
+  full(): boolean
   /** Whether `bytes` has copied what it was given when it returns, unless it is full then. */
   readonly copies: boolean
 }
@@ -43,23 +46,39 @@ export interface Watched {
   /** True while the server itself holds the body back: the client is not to blame then. */
   held: boolean
   expire(): void
+  /** The watchdog's own: its place in the list, and since when (epoch ms) it has waited for more than so many bytes. */
+  place: number
+  since: number
+  seen: number
 }
 
 export function createWatchdog(windowMs: number = bodyRateWindowMs, bytesPerSecondMin: number = bodyBytesPerSecondMin): Watchdog {
-  const windows = new Map<Watched, { since: number; received: number }>()
+  // A list, because a Map that entries come to and go from lays out its table anew each time.
+  const watched: Watched[] = []
   const timer = setInterval(() => {
     const now = Date.now()
-    for (const [entry, window] of windows) {
-      if (entry.held) windows.set(entry, { since: now, received: entry.received })
-      if (entry.held || now - window.since < windowMs) continue
-      if (entry.received - window.received < (bytesPerSecondMin * windowMs) / 1000) entry.expire()
-      else windows.set(entry, { since: now, received: entry.received })
+    // From the end, because one that expires leaves the list and the last one takes its place.
+    for (let place = watched.length - 1; place >= 0; place--) {
+      const entry = watched[place] as Watched
+      if (!entry.held && now - entry.since < windowMs) continue
+      if (!entry.held && entry.received - entry.seen < (bytesPerSecondMin * windowMs) / 1000) entry.expire()
+      entry.since = now
+      entry.seen = entry.received
     }
   }, Math.max(10, windowMs / 12))
   timer.unref()
   return {
-    watch: (entry) => void windows.set(entry, { since: Date.now(), received: 0 }),
-    unwatch: (entry) => void windows.delete(entry),
+    watch(entry) {
+      entry.place = watched.push(entry) - 1
+      entry.since = Date.now()
+      entry.seen = 0
+    },
+    unwatch({ place }) {
+      const last = watched.pop()
+      if (last === undefined || place === watched.length) return
+      watched[place] = last
+      last.place = place
+    },
     close: () => clearInterval(timer),
   }
 }
@@ -84,16 +103,18 @@ export interface Framing {
  * RequestTimeout (too slow), and what the framing throws. On any error the stream is left paused and untouched: whoever
  * answers decides whether the connection is worth keeping.
  */
-export function receive(body: RequestBody, bytesMax: number, sink: Sink, frame: ((sink: Sink) => Framing) | null, watchdog: Watchdog): Reception {
+export function receive(body: RequestBody, bytesMax: number, sink: Sink, frame: ((sink: Framed) => Framing) | null, watchdog: Watchdog): Reception {
   const { stream } = body
   // Chunks of any other stream may be somebody's who still needs them.
   const own = stream instanceof IncomingMessage
   const { promise, resolve, reject } = Promise.withResolvers<{ size: number; trailer: Trailer | null }>()
   let size = 0
   let settled = false
-  const watched: Watched = { received: 0, held: false, expire: () => fail(new S3Error('RequestTimeout', undefined, { status: 400 })) }
+  const watched: Watched = {
+    received: 0, held: false, place: -1, since: 0, seen: 0, expire: () => fail(new S3Error('RequestTimeout', undefined, { status: 400 })),
+  }
 
-  const counted: Sink = {
+  const counted: Framed = {
     bytes(bytes) {
       size += bytes.length
       if (size > bytesMax) throw new S3Error('EntityTooLarge')
@@ -101,10 +122,6 @@ export function receive(body: RequestBody, bytesMax: number, sink: Sink, frame: 
       sink.bytes(bytes)
     },
     mark: (signature) => sink.mark(signature),
-    copies: sink.copies,
-    get full() {
-      return sink.full
-    },
   }
   const framing = frame?.(counted) ?? null
 
@@ -116,7 +133,7 @@ export function receive(body: RequestBody, bytesMax: number, sink: Sink, frame: 
     } catch (error) {
       return fail(error)
     }
-    if (!sink.full) return own && sink.copies ? release(chunk) : undefined
+    if (!sink.full()) return own && sink.copies ? release(chunk) : undefined
     watched.held = true
     stream.pause()
   }

@@ -47,6 +47,7 @@ function admit({ meters }: Writer, limit: string, allowed: boolean): void {
 }
 
 const noMarks: readonly ChunkMark[] = []
+const never = (): boolean => false
 
 async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
   const { load } = writer
@@ -60,7 +61,7 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
     const marks: ChunkMark[] = []
     let size = 0
     const sink: Sink = {
-      full: false,
+      full: never,
       copies: false,
       bytes(bytes) {
         chunks.push(bytes)

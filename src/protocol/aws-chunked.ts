@@ -90,9 +90,7 @@ function createLineReader() {
   let at = 0
   return {
     /** Position behind the line in the bytes last given. */
-    get next(): number {
-      return at
-    },
+    next: (): number => at,
     isEmpty: (): boolean => held === '',
     read(bytes: Uint8Array, from: number, bytesMax: number, tooLong: () => S3Error): string | null {
       // Searching no further than a line may be keeps a body without line feeds from being searched whole.
@@ -177,7 +175,7 @@ export function createChunkedDecoder(options: ChunkedOptions): ChunkedDecoder {
   function takeHeader(bytes: Uint8Array, from: number): number {
     const line = lines.read(bytes, from, headerBytesMax, () => invalidChunk('The header of a chunk is too long.'))
     if (line !== null) startChunk(parseHeader(line, options.signed))
-    return lines.next
+    return lines.next()
   }
 
   function takeData(bytes: Uint8Array, from: number): number {
@@ -190,17 +188,17 @@ export function createChunkedDecoder(options: ChunkedOptions): ChunkedDecoder {
 
   function takeDataEnd(bytes: Uint8Array, from: number): number {
     const line = lines.read(bytes, from, 1, () => invalidChunk('The data of a chunk is longer than its size.'))
-    if (line === null) return lines.next
+    if (line === null) return lines.next()
     if (line !== '\r') throw invalidChunk('The data of a chunk is longer than its size.')
     options.onChunkEnd?.(chunk.signature)
     state = 'header'
-    return lines.next
+    return lines.next()
   }
 
   function takeTrailer(bytes: Uint8Array, from: number): number {
     const line = lines.read(bytes, from, trailer.bytesLeft(), () => new S3Error('MalformedTrailerError'))
     if (line !== null && trailer.add(line)) state = 'end'
-    return lines.next
+    return lines.next()
   }
 
   const take = { header: takeHeader, data: takeData, 'data-end': takeDataEnd, trailer: takeTrailer, end: createSpareReader() }

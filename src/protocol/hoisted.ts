@@ -1,4 +1,5 @@
-import type { Headers, S3Request } from './request.ts'
+import type { Readable } from 'node:stream'
+import type { Headers, Query, S3Request, Target } from './request.ts'
 
 /** Query parameters that are the signature itself. */
 const signatureParams = new Set([
@@ -18,16 +19,45 @@ export function withHoistedHeaders(request: S3Request): S3Request {
     hoisted.push([header, value])
   }
   if (hoisted.length === 0) return request
-  const headers = overlay(request.headers, hoisted)
-  const { requestId, method, rawPath, rawQuery, query, target, stream, secure, receivedAt, sendContinue } = request
-  return {
-    requestId, method, rawPath, rawQuery, query, headers, target, stream, secure, receivedAt, sendContinue,
-    get remoteAddress() {
-      return request.remoteAddress
-    },
-    get signal() {
-      return request.signal
-    },
+  return new HoistedRequest(request, overlay(request.headers, hoisted))
+}
+
+/** The same request with other headers. A class, because its costlier fields are made only when somebody asks. */
+class HoistedRequest implements S3Request {
+  readonly requestId: string
+  readonly method: string
+  readonly rawPath: string
+  readonly rawQuery: string
+  readonly query: Query
+  readonly headers: Headers
+  readonly target: Target
+  readonly stream: Readable
+  readonly secure: boolean
+  readonly receivedAt: number
+  readonly sendContinue: () => void
+  readonly #request: S3Request
+
+  constructor(request: S3Request, headers: Headers) {
+    this.#request = request
+    this.requestId = request.requestId
+    this.method = request.method
+    this.rawPath = request.rawPath
+    this.rawQuery = request.rawQuery
+    this.query = request.query
+    this.headers = headers
+    this.target = request.target
+    this.stream = request.stream
+    this.secure = request.secure
+    this.receivedAt = request.receivedAt
+    this.sendContinue = request.sendContinue
+  }
+
+  get remoteAddress(): string {
+    return this.#request.remoteAddress
+  }
+
+  get signal(): AbortSignal {
+    return this.#request.signal
   }
 }
 

@@ -4,6 +4,8 @@ import { MessageChannel } from 'node:worker_threads'
 import type { MessagePort, Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { segmentLanes, uploadsMax } from '../domain/limits.ts'
+import { createLanes } from './lanes.ts'
+import { withPort } from './transfer.ts'
 import type { BatchOutcome, BatchTask, DigestTask, UploadOutcome, UploadTask } from './worker.ts'
 
 /**
@@ -39,7 +41,7 @@ const filename = new URL('./worker.ts', import.meta.url).href
 /** Starts the worker threads. */
 export function createPool(options: PoolOptions = {}): WorkerPool {
   const uploadThreads = Math.max(1, options.uploadThreads ?? availableParallelism())
-  const batches = new Piscina({ filename, name: 'batch', minThreads: segmentLanes, maxThreads: segmentLanes, maxQueue: segmentLanes * 2 })
+  const batches = new Piscina({ filename, name: 'serveBatches', minThreads: segmentLanes, maxThreads: segmentLanes, maxQueue: segmentLanes * 2 })
   const uploads = new Piscina({
     filename, name: 'upload', minThreads: uploadThreads, maxThreads: uploadThreads,
     concurrentTasksPerWorker: Math.ceil(uploadsMax / uploadThreads), maxQueue: uploadsMax,
@@ -48,30 +50,30 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
     // A thread that waits in Atomics between tasks does not see its ports.
     atomics: 'async',
   })
-  const given = { batch: 0, upload: 0 }
+  let given = 0
   const loaded = Promise.all([batches, uploads].flatMap((pool) => pool.threads.map(hasLoaded)))
+  const lanes = createLanes(batches, segmentLanes)
   return {
-    batch(task) {
-      given.batch += 1
-      return batches.run(task) as Promise<BatchOutcome>
-    },
+    batch: (task) => lanes.run(task),
     upload(task) {
-      given.upload += 1
+      given += 1
       const { port1, port2 } = new MessageChannel()
       const outcome = uploads.run({ ...task, port: port2 }, withPort(port2)) as Promise<UploadOutcome>
       return { port: port1, outcome: outcome.finally(() => port1.close()) }
     },
     digest(task) {
-      given.upload += 1
+      given += 1
       const { port1, port2 } = new MessageChannel()
       return { port: port1, outcome: uploads.run({ ...task, port: port2 }, { name: 'digest', ...withPort(port2) }) as Promise<Record<string, string>> }
     },
-    pools: () => ([[batches, 'batch'], [uploads, 'upload']] as const).map(([pool, name]) => (
-      { name, threads: pool.threads, queued: pool.queueSize, running: given[name] - pool.completed - pool.queueSize }
-    )),
+    pools: () => [
+      { name: 'batch', threads: batches.threads, queued: lanes.queued, running: lanes.running },
+      { name: 'upload', threads: uploads.threads, queued: uploads.queueSize, running: given - uploads.completed - uploads.queueSize },
+    ],
     async close() {
       // To end a thread while it loads the native checksums aborts the whole process (their start takes that for a bug of its own).
       await Promise.race([loaded, sleep(loadMsMax)])
+      lanes.end()
       await Promise.all([batches.close(), uploads.close()])
     },
   }
@@ -95,9 +97,4 @@ export function createLazyPool(create: () => WorkerPool): WorkerPool {
     pools: () => made?.pools() ?? [],
     close: async () => made?.close(),
   }
-}
-
-/** The package infers the type of its list from an overload of Node's that is not the one with a list. */
-function withPort(port: MessagePort): { transferList: NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']> } {
-  return { transferList: [port] as unknown as NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']> }
 }

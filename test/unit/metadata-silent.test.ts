@@ -3,8 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { openLine, readSetup, type Line } from '../../src/metadata/postgres/connect.ts'
+import { isConnectionLoss, openLine, readSetup, send, type Line } from '../../src/metadata/postgres/connect.ts'
+import { roundTrip } from '../../src/metadata/postgres/round-trip.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 /** A database that takes connections and then says nothing: its machine hangs, or what stands before it has lost it. */
@@ -76,7 +78,7 @@ const forwards = (halted: () => boolean) => (socket: Socket): void => {
 
 function open(pipeline: boolean): Line {
   const opened = openLine({
-    connection: { ...postgres.connection, host: folder }, setup: readSetup, pipeline, log: () => undefined, waitMs: 300, patience: { connectMs: 500, setupMs: 500, goodbyeMs: 100 },
+    connection: { ...postgres.connection, host: folder }, setup: readSetup, pipeline, log: () => undefined, waitMs: 300, patience: { connectMs: 500, setupMs: 500, answerMs: 500, goodbyeMs: 100 },
   })
   closers.unshift(() => opened.close())
   return opened
@@ -126,5 +128,31 @@ describe.each([[true], [false]])('a database that falls silent later, with pipel
     await line.close()
     for (const error of await Promise.all(lost)) expect(error).toMatchObject(refused)
     await expect.poll(place.held, { timeout: 10_000 }).toBe(0)
+  })
+
+  test('fails what is asked over the connection, and nothing that comes after', async () => {
+    let halted = false
+    const place = await standIn(forwards(() => halted))
+    line = open(pipeline)
+    await expect.poll(() => line.query(one).catch(() => null), { timeout: 10_000 }).toEqual([['1']])
+    const taken = place.taken()
+    const client = await line.client()
+    halted = true
+    // Each kind of line has its own kind of question.
+    const error: unknown = await (pipeline ? send(client, one) : roundTrip(client, [one])).catch((caught: unknown) => caught)
+    expect(isConnectionLoss(error)).toBe(true)
+    halted = false
+    await expect.poll(() => line.query(one).catch(() => null), { timeout: 10_000 }).toEqual([['1']])
+    expect(place.taken()).toBeGreaterThan(taken)
+  })
+
+  test('is not given up while nothing is asked, nor while it answers', async () => {
+    const place = await standIn(forwards(() => false))
+    line = open(pipeline)
+    await expect.poll(() => line.query(one).catch(() => null), { timeout: 10_000 }).toEqual([['1']])
+    const taken = place.taken()
+    await sleep(1200)
+    for (let count = 0; count < 3; count++) expect(await line.query({ name: 'long', text: `SELECT pg_sleep(0.3)::text, '1'`, values: [] })).toEqual([['', '1']])
+    expect(place.taken()).toBe(taken)
   })
 })

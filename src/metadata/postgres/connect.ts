@@ -3,6 +3,7 @@ import pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
 import { countOne, createMeters, type Meters } from '../../telemetry/metrics.ts'
 import type { WireRow } from './rows.ts'
+import { answered, asked, watchSilence } from './silence.ts'
 import { WireQuery } from './wire-query.ts'
 
 /** A named statement: prepared once for each connection. */
@@ -48,6 +49,8 @@ export interface Patience {
   readonly connectMs: number
   /** The first words of a session change nothing and wait for nobody. */
   readonly setupMs: number
+  /** While it owes an answer. */
+  readonly answerMs: number
   readonly goodbyeMs: number
 }
 
@@ -64,9 +67,8 @@ export const beginSafely = `BEGIN ISOLATION LEVEL READ COMMITTED;
 
 const backOffMsMin = 25
 const backOffMsMax = 1000
-/** A server that takes longer for a statement is taken for dead: the longest one reads or writes a page or a group. */
-const statementMsMax = 30_000
-const patienceDefault: Patience = { connectMs: 5000, setupMs: 10_000, goodbyeMs: 5000 }
+/** The longest statement reads or writes a page or a group. */
+const patienceDefault: Patience = { connectMs: 5000, setupMs: 10_000, answerMs: 30_000, goodbyeMs: 5000 }
 /** A restart is over by then; whoever looks into the log afterwards wants to know what is wrong. */
 const awayMsToSay = 5000
 
@@ -85,8 +87,9 @@ export function openLine(options: LineOptions): Line {
 
   const connectOnce = async (): Promise<void> => {
     const client = new pg.Client({
-      ...connection, pipeline: options.pipeline ?? true, keepAlive: true, connectionTimeoutMillis: patience.connectMs, query_timeout: statementMsMax,
+      ...connection, pipeline: options.pipeline ?? true, keepAlive: true, connectionTimeoutMillis: patience.connectMs,
     } as pg.ClientConfig)
+    watchSilence(client, patience.answerMs)
     client.on('error', (error) => {
       if (live === client) log(`database connection lost: ${error.message}`)
       drop(client)
@@ -191,8 +194,13 @@ function discard(client: pg.Client): void {
 
 /** Sends one statement down the pipeline. */
 export function send(client: pg.Client, statement: Statement): Promise<WireRow[]> {
+  asked(client)
   return new Promise((resolve, reject) => {
-    client.query(new WireQuery(statement, (error, rows) => (error ? reject(error) : resolve(rows))))
+    client.query(new WireQuery(statement, (error, rows) => {
+      answered(client)
+      if (error) reject(error)
+      else resolve(rows)
+    }))
   })
 }
 

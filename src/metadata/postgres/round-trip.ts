@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import type { Statement } from './connect.ts'
 import type { WireRow } from './rows.ts'
+import { answered, asked } from './silence.ts'
 import { asText, type Wire } from './wire-query.ts'
 
 /** What one statement answered: its rows as text, and its command tag (`INSERT 0 1`, `COMMIT`). */
@@ -40,12 +41,16 @@ async function prepare(client: pg.Client, statements: readonly Statement[]): Pro
 
 /** Hands `pg` a query of our own making; it calls the handlers as the server's messages come. */
 function submitted(client: pg.Client, write: (connection: Wire) => void): Promise<Answer[]> {
+  asked(client)
   return new Promise((resolve, reject) => {
     const answers: Answer[] = []
     let rows: WireRow[] = []
     const query = {
-      /** Set and called by `pg` too, when a time limit passes. */
-      callback: (error: unknown, found?: Answer[]): void => (found === undefined ? reject(error as Error) : resolve(found)),
+      callback(error: unknown, found?: Answer[]): void {
+        answered(client)
+        if (found === undefined) reject(error as Error)
+        else resolve(found)
+      },
       submit(connection: unknown): void {
         const wire = connection as Wire
         wire.stream.cork()
