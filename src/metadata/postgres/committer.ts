@@ -6,11 +6,10 @@ import type { AnnouncedPut, Command, PreparedPut, PutCommand, PutPartCommand, Pu
 import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Statement } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
-import { emptyState, groupReads, needsOf, sequenceStatement, type Needing } from './group-read.ts'
+import { emptyState, groupReads, needsOf, type GroupNeeds, type GroupRead, type Needing } from './group-read.ts'
 import type { GroupState } from './group-state.ts'
 import { groupWrites } from './group-write.ts'
 import { roundTrip } from './round-trip.ts'
-import type { WireRow } from './rows.ts'
 
 /**
  * Runs commands in groups: one transaction, two round trips and one flush to disk for up to `groupCommandsMax` of them. A group
@@ -62,6 +61,8 @@ type Outcome = { readonly ok: true; readonly value: unknown } | { readonly ok: f
 interface Lane {
   readonly line: Line
   readonly shard: number
+  /** Buckets that kept no versions when they were last looked at. */
+  readonly plain: Set<number>
   busy: boolean
   /** Takes a job that a group could not wait for. */
   readonly again: (job: Job) => void
@@ -76,7 +77,7 @@ export function openCommitter(options: CommitterOptions): Committer {
   const queue: Job[] = []
   const firstShard = Math.floor(Math.random() * usageShards)
   const lanes: Lane[] = Array.from({ length: laneCount }, (_, index) => ({
-    line: openLine({ ...options, setup: laneSetup, pipeline: false, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, busy: false, again: (job) => enqueue(job),
+    line: openLine({ ...options, setup: laneSetup, pipeline: false, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, plain: new Set(), busy: false, again: (job) => enqueue(job),
   }))
   let idle: (() => void) | null = null
   options.meters.watch('holdfast_queue_length', () => [['committer', queue.length]])
@@ -189,7 +190,7 @@ async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOpti
     const client = await lane.line.client()
     const transaction: Transaction = { id: null, outcomes: [] }
     try {
-      await runTransaction(client, jobs, transaction, lane.shard, options)
+      await runTransaction(client, jobs, transaction, lane, options)
       return transaction.outcomes
     } catch (error) {
       if (isConnectionLoss(error)) {
@@ -224,27 +225,42 @@ async function arrived(jobs: readonly Job[]): Promise<void> {
   await Promise.race([Promise.all(arrivals), late]).finally(() => clearTimeout(timer))
 }
 
-async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, shard: number, { now, meters }: CommitterOptions): Promise<void> {
+async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, lane: Lane, { now, meters }: CommitterOptions): Promise<void> {
   const needs = needsOf(jobs.map((job) => job.needs))
-  const reads = groupReads(needs)
   meters.transactions.observe(jobs.length)
   const began = performance.now()
-  const [, ...answers] = await roundTrip(client, [begin, ...reads.map(({ statement }) => statement), sequenceStatement(needs.sequence)])
+  const state = await readState(client, needs, now(), lane.plain)
   meters.queries.of('transaction_read').observe((performance.now() - began) / 1000)
-  const state = emptyState(needs, now())
-  for (const [index, read] of reads.entries()) read.fill(state, answers[index]?.rows as WireRow[])
-  const [id, sequence] = (answers[reads.length]?.rows[0] ?? []) as WireRow
-  if (sequence) state.sequence.push(...sequence.split(',').map(Number))
   await arrived(jobs)
   transaction.outcomes = jobs.map(({ command }) => (command === null ? cancelled : planned(state, command)))
-  const writes = groupWrites(state, shard)
-  transaction.id = id as string
+  const writes = groupWrites(state, lane.shard)
+  transaction.id = state.transactionId
   failpoint?.('before COMMIT', kindsOf(jobs))
   const wrote = performance.now()
   const ended = await roundTrip(client, [...writes, commit])
   meters.queries.of('transaction_write').observe((performance.now() - wrote) / 1000)
   if (ended.at(-1)?.tag !== 'COMMIT') throw new Error('the transaction was rolled back')
   failpoint?.('after COMMIT', kindsOf(jobs))
+}
+
+/** In one round trip, or in two when a bucket keeps versions that is not expected to. */
+async function readState(client: pg.Client, needs: GroupNeeds, now: number, plain: Set<number>): Promise<GroupState> {
+  const state = emptyState(needs, now)
+  const { always, versioned } = groupReads(needs)
+  const expected = [...needs.buckets].every((id) => plain.has(id))
+  await read(client, state, [begin], expected ? always : [...always, ...versioned])
+  const isPlain = [...state.buckets.values()].every(({ versioning }) => versioning === 'off')
+  if (expected && !isPlain) await read(client, state, [], versioned)
+  if (plain.size + needs.buckets.size > plainBucketsMax) plain.clear()
+  for (const id of needs.buckets) if (state.buckets.get(id)?.versioning === 'off') plain.add(id); else plain.delete(id)
+  return state
+}
+
+const plainBucketsMax = 10_000
+
+async function read(client: pg.Client, state: GroupState, before: readonly Statement[], reads: readonly GroupRead[]): Promise<void> {
+  const answers = await roundTrip(client, [...before, ...reads.map(({ statement }) => statement)])
+  for (const [index, { fill }] of reads.entries()) fill(state, answers[before.length + index]?.rows ?? [])
 }
 
 const kindsOf = (jobs: readonly Job[]): string => jobs.map(({ command }) => `${command?.kind};`).join('')

@@ -116,25 +116,40 @@ const columns = (table: string): string => versionColumns.map((column) => `${tab
 
 /**
  * The first round trip of a group, after BEGIN: the locks, then what the plans need. Each statement has a snapshot of its own,
- * taken when the locks are held. The last one answers the transaction's id and the sequence numbers.
+ * taken when the locks are held. `versioned` is needed only where a bucket of the group keeps versions, or ever did: a group that
+ * does not expect that reads it in a round trip of its own once it has seen one.
  */
-export function groupReads(needs: GroupNeeds): GroupRead[] {
-  const reads: GroupRead[] = [
-    { statement: lockStatement(needs.locks), fill: () => undefined },
-    { statement: { name: 'buckets', text: 'SELECT id, versioning, account_id FROM buckets WHERE id = ANY ($1::integer[])', values: [numberArray([...needs.buckets])] }, fill: fillBuckets },
-  ]
+export function groupReads(needs: GroupNeeds): { readonly always: readonly GroupRead[]; readonly versioned: readonly GroupRead[] } {
   const keys = [...needs.keys.values()]
-  if (keys.length > 0) reads.push(...keyReads(keys, needs))
-  if (needs.uploads.size > 0) reads.push(...uploadReads(needs))
-  return reads
+  const { always, versioned } = keys.length > 0 ? keyReads(keys, needs) : { always: [], versioned: [] }
+  return {
+    always: [
+      { statement: lockStatement(needs.locks), fill: () => undefined },
+      { statement: { name: 'buckets', text: 'SELECT id, versioning, account_id FROM buckets WHERE id = ANY ($1::integer[])', values: [numberArray([...needs.buckets])] }, fill: fillBuckets },
+      ...always,
+      ...needs.uploads.size > 0 ? uploadReads(needs) : [],
+      // A deletion makes a version where versions are kept only.
+      transactionRead(needs.removals ? 0 : needs.sequence),
+    ],
+    versioned: needs.removals ? [...versioned, transactionRead(needs.sequence)] : versioned,
+  }
 }
 
-/** The transaction's id is what tells after a lost connection whether it was committed. */
-export const sequenceStatement = (count: number): Statement => ({
-  name: 'sequence',
-  text: `SELECT pg_current_xact_id()::text, (SELECT array_to_string(array_agg(nextval('version_sequence')), ',') FROM generate_series(1, $1::integer))`,
-  values: [count],
+/** The transaction's id, which tells after a lost connection whether it was committed, and numbers of the version sequence. */
+const transactionRead = (count: number): GroupRead => ({
+  statement: {
+    name: 'transaction',
+    text: `SELECT pg_current_xact_id()::text, (SELECT array_to_string(array_agg(nextval('version_sequence')), ',') FROM generate_series(1, $1::integer))`,
+    values: [count],
+  },
+  fill: fillTransaction,
 })
+
+function fillTransaction(state: GroupState, rows: readonly WireRow[]): void {
+  const [id, sequence] = rows[0] ?? []
+  state.transactionId = id ?? null
+  if (sequence) state.sequence.push(...sequence.split(',').map(Number))
+}
 
 /** Whether any bucket of the group keeps versions, or ever did; asked once for each statement. */
 const keepsVersions = `EXISTS (SELECT FROM buckets WHERE id = ANY ($3::integer[]) AND versioning <> 'off')`
@@ -153,19 +168,17 @@ const newestText = `SELECT ${columns('n')}, n.noncurrent_seq FROM unnest($1::int
   LATERAL (SELECT * FROM noncurrent_versions v WHERE ${ofKey('v')} AND v.noncurrent_seq IS NOT NULL ORDER BY v.seq DESC LIMIT k.count) n`
 const currentVersionedText = `${currentText} WHERE ${keepsVersions}`
 
-function keyReads(keys: readonly KeyNeed[], { buckets, removals }: GroupNeeds): GroupRead[] {
+function keyReads(keys: readonly KeyNeed[], { buckets, removals }: GroupNeeds): { always: GroupRead[]; versioned: GroupRead[] } {
   const names = [numberArray(keys.map((need) => need.bucketId)), textArray(keys.map((need) => need.key))]
   const namesAndBuckets = [...names, numberArray([...buckets])]
-  const reads: GroupRead[] = removals
-    ? [
-        { statement: { name: 'remove_current', text: removeCurrentText, values: namesAndBuckets }, fill: fillRemoved },
-        { statement: { name: 'current_versioned', text: currentVersionedText, values: namesAndBuckets }, fill: fillCurrent },
-      ]
-    : [{ statement: { name: 'current', text: currentText, values: names }, fill: fillCurrent }]
-  reads.push({
-    statement: { name: 'noncurrent_special', text: specialText, values: namesAndBuckets },
-    fill: fillNoncurrent,
-  })
+  const special: GroupRead = { statement: { name: 'noncurrent_special', text: specialText, values: namesAndBuckets }, fill: fillNoncurrent }
+  if (removals) {
+    return {
+      always: [{ statement: { name: 'remove_current', text: removeCurrentText, values: namesAndBuckets }, fill: fillRemoved }],
+      versioned: [{ statement: { name: 'current_versioned', text: currentVersionedText, values: namesAndBuckets }, fill: fillCurrent }, special],
+    }
+  }
+  const reads: GroupRead[] = [{ statement: { name: 'current', text: currentText, values: names }, fill: fillCurrent }]
   const named = keys.flatMap((need) => [...need.seqs].map((seq) => ({ need, seq })))
   if (named.length > 0) {
     reads.push({
@@ -191,7 +204,7 @@ function keyReads(keys: readonly KeyNeed[], { buckets, removals }: GroupNeeds): 
       fill: fillNoncurrent,
     })
   }
-  return reads
+  return { always: reads, versioned: [special] }
 }
 
 export const uploadColumns =
@@ -229,7 +242,7 @@ export function emptyState(needs: GroupNeeds, now: number): GroupState {
   for (const [name, { bucketId, key }] of needs.keys) {
     keys.set(name, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: none })
   }
-  return { buckets: new Map(), keys, uploads: new Map(), sequence: [], released: [], shared: new Map(), removed: false, now }
+  return { buckets: new Map(), keys, uploads: new Map(), transactionId: null, sequence: [], released: [], shared: new Map(), removed: false, now }
 }
 
 /** Of most keys nothing is read but what is current. */

@@ -9,6 +9,7 @@ export interface GroupState {
   readonly buckets: Map<number, BucketState>
   readonly keys: Map<string, KeyState>
   readonly uploads: Map<string, UploadState>
+  transactionId: string | null
   /** Fresh numbers from the version sequence, in rising order. */
   readonly sequence: number[]
   /** Extents whose reference was given up. */
