@@ -32,6 +32,23 @@ test('uploads on a thread that dies fail, everything else goes on, and so do lat
   await pool.close()
 })
 
+test('a thread that writes small bodies dies, and those that come after are written by another', async () => {
+  const room = await openRoom({ smallBodyBytesMax: 1024 })
+  const bytes = patterned(500)
+  const write = () => room.blobs.write(bodyOf(bytes), writeOptions())
+  for (let round = 0; round < 3; round++) {
+    const writing = Promise.allSettled(Array.from({ length: 20 }, write))
+    await Promise.all(room.pool.pools().filter(({ name }) => name === 'batch').flatMap(({ threads }) => threads.map((thread) => thread.terminate())))
+    for (const written of await writing) {
+      if (written.status === 'fulfilled') expect((await readAll(room.blobs, written.value.manifest)).equals(bytes)).toBe(true)
+      else expect(written.reason).toMatchObject({ code: 'InternalError' })
+    }
+    const again = await Promise.all([write(), write()])
+    for (const { manifest } of again) expect((await readAll(room.blobs, manifest)).equals(bytes)).toBe(true)
+  }
+  await room.close()
+})
+
 test('a pool that is closed at any moment of its start ends its threads and nothing else', async () => {
   for (let afterMs = 0; afterMs < 100; afterMs += 10) {
     const pool = createPool()
