@@ -82,7 +82,6 @@ test('a record that moved is found where the relocation says', async () => {
   const stale: Extent = { ...extent, place: { kind: 'segment', drives: [1], segment: 'f'.repeat(22), at: 128 } }
   expect((await readAll(second.blobs, [stale])).equals(bytes)).toBe(true)
   await second.blobs.close()
-  await second.pool.close()
 })
 
 test('zeros are laid out ahead of few bodies, and gone when the segment ends', async () => {
