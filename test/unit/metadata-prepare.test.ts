@@ -76,3 +76,15 @@ test('bytes that do not come keep their key from nobody for long, and are commit
   expect(await waiting?.commit(late)).toMatchObject({ ok: true })
   expect(await store.version(bucketId, 'e')).toMatchObject({ manifest: late.content.manifest })
 })
+
+test('a put that waited for another one is younger than it', async () => {
+  const other = await postgres.openStore()
+  const first = await prepared('w')
+  await sleep(50)
+  const waits = other.commit(put('w'))
+  await sleep(200)
+  const goesOn = Date.now()
+  await first.commit(put('w'))
+  const second = await waits
+  expect(second.ok && second.version.lastModified).toBeGreaterThanOrEqual(goesOn)
+})

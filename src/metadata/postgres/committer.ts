@@ -42,6 +42,8 @@ const laneCount = 2
 /** Counters of usage are spread over this many rows for each bucket. */
 const usageShards = 64
 const attemptsMax = 3
+/** So many buckets a lane remembers to keep no versions. */
+const plainBucketsMax = 10_000
 
 interface Job {
   /** Null while it is still to come, and for ever when it was cancelled. */
@@ -229,7 +231,7 @@ async function runTransaction(client: pg.Client, jobs: readonly Job[], transacti
   const needs = needsOf(jobs.map((job) => job.needs))
   meters.transactions.observe(jobs.length)
   const began = performance.now()
-  const state = await readState(client, needs, now(), lane.plain)
+  const state = await readState(client, needs, now, lane.plain)
   meters.queries.of('transaction_read').observe((performance.now() - began) / 1000)
   await arrived(jobs)
   transaction.outcomes = jobs.map(({ command }) => (command === null ? cancelled : planned(state, command)))
@@ -244,19 +246,22 @@ async function runTransaction(client: pg.Client, jobs: readonly Job[], transacti
 }
 
 /** In one round trip, or in two when a bucket keeps versions that is not expected to. */
-async function readState(client: pg.Client, needs: GroupNeeds, now: number, plain: Set<number>): Promise<GroupState> {
-  const state = emptyState(needs, now)
+async function readState(client: pg.Client, needs: GroupNeeds, now: () => number, plain: Set<number>): Promise<GroupState> {
+  const state = emptyState(needs)
   const { always, versioned } = groupReads(needs)
   const expected = [...needs.buckets].every((id) => plain.has(id))
   await read(client, state, [begin], expected ? always : [...always, ...versioned])
   const isPlain = [...state.buckets.values()].every(({ versioning }) => versioning === 'off')
   if (expected && !isPlain) await read(client, state, [], versioned)
   if (plain.size + needs.buckets.size > plainBucketsMax) plain.clear()
-  for (const id of needs.buckets) if (state.buckets.get(id)?.versioning === 'off') plain.add(id); else plain.delete(id)
+  for (const id of needs.buckets) {
+    if (state.buckets.get(id)?.versioning === 'off') plain.add(id)
+    else plain.delete(id)
+  }
+  // The locks were waited for: who held them before changed the rows at an earlier time.
+  state.now = now()
   return state
 }
-
-const plainBucketsMax = 10_000
 
 async function read(client: pg.Client, state: GroupState, before: readonly Statement[], reads: readonly GroupRead[]): Promise<void> {
   const answers = await roundTrip(client, [...before, ...reads.map(({ statement }) => statement)])

@@ -237,12 +237,12 @@ function uploadReads(needs: GroupNeeds): GroupRead[] {
 }
 
 /** Every key is there from the start, so that a key without rows is known to have none. */
-export function emptyState(needs: GroupNeeds, now: number): GroupState {
+export function emptyState(needs: GroupNeeds): GroupState {
   const keys = new Map<string, KeyState>()
   for (const [name, { bucketId, key }] of needs.keys) {
     keys.set(name, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: none })
   }
-  return { buckets: new Map(), keys, uploads: new Map(), transactionId: null, sequence: [], released: [], shared: new Map(), removed: false, now }
+  return { buckets: new Map(), keys, uploads: new Map(), transactionId: null, sequence: [], released: [], shared: new Map(), removed: false, now: 0 }
 }
 
 /** Of most keys nothing is read but what is current. */

@@ -19,7 +19,7 @@ export interface GroupState {
   /** The current rows of its keys were taken away when they were read. */
   removed: boolean
   /** Epoch ms: the time of every change of this group. */
-  readonly now: number
+  now: number
 }
 
 export interface BucketState {
