@@ -73,11 +73,13 @@ export function createWatchdog(windowMs: number = bodyRateWindowMs, bytesPerSeco
       entry.since = Date.now()
       entry.seen = 0
     },
-    unwatch({ place }) {
-      const last = watched.pop()
-      if (last === undefined || place === watched.length) return
+    unwatch(entry) {
+      const { place } = entry
+      const last = watched.at(-1)
+      if (watched[place] !== entry || last === undefined) return
       watched[place] = last
       last.place = place
+      watched.pop()
     },
     close: () => clearInterval(timer),
   }

@@ -25,7 +25,7 @@ export class IncomingRequest implements S3Request {
   readonly rawPath: string
   readonly rawQuery: string
   readonly query: Query
-  readonly headers: Headers
+  headers: Headers
   readonly target: Target
   readonly stream: Readable
   readonly secure: boolean

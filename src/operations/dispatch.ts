@@ -5,7 +5,7 @@ import { longDocumentBytes } from '../domain/limits.ts'
 import type { Bucket, Principal } from '../domain/model.ts'
 import { isBucketName } from '../domain/names.ts'
 import type { MetadataStore } from '../metadata/store.ts'
-import { withHoistedHeaders } from '../protocol/hoisted.ts'
+import { hoistHeaders } from '../protocol/hoisted.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
 import type { Context, Operation } from './operation.ts'
 import { compileRoutes } from './routes.ts'
@@ -43,20 +43,20 @@ interface Kit extends DispatchOptions {
   readonly match: (request: S3Request) => Operation
 }
 
-async function handle(options: Kit, received: S3Request): Promise<Reply> {
+async function handle(options: Kit, request: S3Request): Promise<Reply> {
   const caughtUp = options.metadata.catchUp()
   if (caughtUp !== null) await caughtUp
-  const { span } = received
+  const { span } = request
   const verified = span?.begin('authenticate')
-  const authenticated = await options.auth.authenticate(received)
+  const authenticated = await options.auth.authenticate(request)
   verified?.()
-  received.requester = authenticated.principal
-  const request = authenticated.presigned ? withHoistedHeaders(received) : received
+  request.requester = authenticated.principal
+  if (authenticated.presigned) hoistHeaders(request)
   const operation = options.match(request)
-  received.operation = operation.name
+  request.operation = operation.name
   const names = targetNames(request)
   const { principal } = authenticated
-  const turn = options.admit?.(received, principal, names.bucket) ?? null
+  const turn = options.admit?.(request, principal, names.bucket) ?? null
   if (turn !== null) await turn
   const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))
   const allowed = span?.begin('authorise')

@@ -14,7 +14,8 @@ export interface S3Request {
   /** Query of the request line as sent, without `?`; '' when there is none. */
   readonly rawQuery: string
   readonly query: Query
-  readonly headers: Headers
+  /** Once the signature of a presigned request is verified, with those that its URL carries (`hoisted.ts`). */
+  headers: Headers
   readonly target: Target
   /** The body; not yet read. */
   readonly stream: Readable

@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { isConnectionLoss, openLine, readSetup, send, type Line } from '../../src/metadata/postgres/connect.ts'
 import { roundTrip } from '../../src/metadata/postgres/round-trip.ts'
@@ -76,9 +77,9 @@ const forwards = (halted: () => boolean) => (socket: Socket): void => {
   socket.on('close', () => upstream.destroy())
 }
 
-function open(pipeline: boolean): Line {
+function open(pipeline: boolean, onConnect?: (client: pg.Client) => Promise<void>): Line {
   const opened = openLine({
-    connection: { ...postgres.connection, host: folder }, setup: readSetup, pipeline, log: () => undefined, waitMs: 300, patience: { connectMs: 500, setupMs: 500, answerMs: 500, goodbyeMs: 100 },
+    connection: { ...postgres.connection, host: folder }, setup: readSetup, pipeline, ...onConnect === undefined ? {} : { onConnect }, log: () => undefined, waitMs: 300, patience: { connectMs: 500, setupMs: 500, answerMs: 500, goodbyeMs: 100 },
   })
   closers.unshift(() => opened.close())
   return opened
@@ -154,5 +155,22 @@ describe.each([[true], [false]])('a database that falls silent later, with pipel
     await sleep(1200)
     for (let count = 0; count < 3; count++) expect(await line.query({ name: 'long', text: `SELECT pg_sleep(0.3)::text, '1'`, values: [] })).toEqual([['', '1']])
     expect(place.taken()).toBe(taken)
+  })
+
+  test('is given up also where a new session is being prepared', async () => {
+    let halted = false
+    let times = 0
+    await standIn(forwards(() => halted))
+    line = open(pipeline, async (client) => {
+      times += 1
+      if (times === 1) halted = true
+      await send(client, one)
+    })
+    await expect.poll(() => times, { timeout: 10_000 }).toBe(1)
+    await sleep(50)
+    // What was said meanwhile is lost: the first session is never answered.
+    halted = false
+    await expect.poll(() => line.query(one).catch(() => null), { timeout: 10_000 }).toEqual([['1']])
+    expect(times).toBeGreaterThan(1)
   })
 })

@@ -200,7 +200,7 @@ async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOpti
         options.log(`a group of ${jobs.length} commands lost its connection: ${String(error)}`)
         if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, incarnations.get(client), options))) return transaction.outcomes
       } else {
-        await client.query('ROLLBACK').catch((again: unknown) => options.log(`rollback failed: ${String(again)}`))
+        await roundTrip(client, [rollback]).catch((again: unknown) => options.log(`rollback failed: ${String(again)}`))
         const { code } = error as { code?: string }
         if (code !== '40P01' && code !== '40001') throw error
       }
@@ -273,6 +273,7 @@ const cancelled: Outcome = { ok: true, value: null }
 
 const begin: Statement = { name: 'begin', text: 'BEGIN', values: [] }
 const commit: Statement = { name: 'commit', text: 'COMMIT', values: [] }
+const rollback: Statement = { name: 'rollback', text: 'ROLLBACK', values: [] }
 
 /** A plan throws only when a command's own data is bad, and before it has changed anything. */
 function planned(state: GroupState, command: Command): Outcome {

@@ -39,7 +39,7 @@ export interface LineOptions {
   /** Connects when it is first needed. */
   readonly lazy?: boolean
   readonly meters?: Meters
-  /** Called with each new connection, before anybody else uses it. */
+  /** Called with each new connection, before anybody else uses it. What it asks goes by `send`, which is not waited for without end. */
   readonly onConnect?: (client: pg.Client) => Promise<void>
   readonly patience?: Patience
 }

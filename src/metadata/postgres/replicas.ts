@@ -53,8 +53,8 @@ export async function joinReplicas(options: ReplicasOptions): Promise<Replicas> 
     connection: options.connection, setup: 'SELECT 1', pipeline: false, log, waitMs: answerMsMax,
     async onConnect(client) {
       client.on('notification', ({ payload = '{}' }) => hear(JSON.parse(payload) as Message))
-      await client.query(`LISTEN ${channel}`)
-      await client.query(seen, [token])
+      await send(client, { name: 'replica_listen', text: `LISTEN ${channel}`, values: [] })
+      await send(client, { name: 'replica_seen', text: seen, values: [token] })
     },
   })
   const query = async (name: string, text: string, values: readonly (string | number | null)[]) => send(await line.client(), { name, text, values })

@@ -20,7 +20,6 @@ export interface Wire {
 export class WireQuery extends pg.Query {
   /** What the callback gets; `pg` calls it when the server is ready for the next one. */
   readonly _results: WireRow[] = []
-  /** `pg` puts another in its place when a time limit passes. */
   callback: (error: Error | null, rows: WireRow[]) => void
   readonly #statement: Statement
 
