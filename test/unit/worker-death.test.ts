@@ -1,7 +1,10 @@
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Piscina } from 'piscina'
 import { expect, test } from 'vitest'
+import { createLanes } from '../../src/workers/lanes.ts'
 import { createPool } from '../../src/workers/pool.ts'
+import type { BatchTask } from '../../src/workers/worker.ts'
 import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
 
 const mib = 1024 ** 2
@@ -32,21 +35,22 @@ test('uploads on a thread that dies fail, everything else goes on, and so do lat
   await pool.close()
 })
 
-test('a thread that writes small bodies dies, and those that come after are written by another', async () => {
-  const room = await openRoom({ smallBodyBytesMax: 1024 })
-  const bytes = patterned(500)
-  const write = () => room.blobs.write(bodyOf(bytes), writeOptions())
+test('a thread that writes small bodies dies with its group, and those that come after are written by another', async () => {
+  const threads = new Piscina({ filename: new URL('../support/lane-thread.mjs', import.meta.url).href, minThreads: 2, maxThreads: 2 })
+  const lanes = createLanes(threads, 2)
+  const group = (at: number) => lanes.run({ at } as BatchTask)
   for (let round = 0; round < 3; round++) {
-    const writing = Promise.allSettled(Array.from({ length: 20 }, write))
-    await Promise.all(room.pool.pools().filter(({ name }) => name === 'batch').flatMap(({ threads }) => threads.map((thread) => thread.terminate())))
-    for (const written of await writing) {
-      if (written.status === 'fulfilled') expect((await readAll(room.blobs, written.value.manifest)).equals(bytes)).toBe(true)
-      else expect(written.reason).toMatchObject({ code: 'InternalError' })
-    }
-    const again = await Promise.all([write(), write()])
-    for (const { manifest } of again) expect((await readAll(room.blobs, manifest)).equals(bytes)).toBe(true)
+    const dying = [0, 1].map(() => lanes.run({ dies: true } as unknown as BatchTask).catch(() => 'died'))
+    const waiting = [1, 2, 3, 4].map(group)
+    expect(await Promise.all(dying)).toEqual(['died', 'died'])
+    expect(await Promise.all(waiting)).toEqual([1, 2, 3, 4].map((at) => ({ at })))
+    expect(await group(5)).toEqual({ at: 5 })
   }
-  await room.close()
+  const last = group(6)
+  lanes.end()
+  expect(await last).toEqual({ at: 6 })
+  await expect(group(7)).rejects.toThrow('ended')
+  await threads.close()
 })
 
 test('a pool that is closed at any moment of its start ends its threads and nothing else', async () => {
