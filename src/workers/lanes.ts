@@ -1,4 +1,4 @@
-import { MessageChannel } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { Piscina } from 'piscina'
 import { withPort } from './transfer.ts'
@@ -53,10 +53,13 @@ export function createLanes(threads: Piscina, count: number): Lanes {
 
   function close(lane: Lane, error: unknown): void {
     lanes.delete(lane)
-    lane.port.close()
     const at = idle.indexOf(lane)
     if (at >= 0) idle.splice(at, 1)
-    lane.job?.reject(error)
+    // Its answer comes over another port than its end, and may not have been looked at yet.
+    const answer = receiveMessageOnPort(lane.port)
+    if (answer === undefined) lane.job?.reject(error)
+    else lane.job?.resolve(answer.message as BatchOutcome)
+    lane.port.close()
     // The pool puts another thread in the place of one that died; its lane is opened by the next group.
     if (waiting.length > 0 && !ended) open()
   }
