@@ -6,9 +6,12 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { openCommitter } from '../../src/metadata/postgres/committer.ts'
 import { isConnectionLoss, openLine, readSetup, send, type Line } from '../../src/metadata/postgres/connect.ts'
 import { roundTrip } from '../../src/metadata/postgres/round-trip.ts'
-import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import type { PutCommand } from '../../src/metadata/store.ts'
+import { createMeters } from '../../src/telemetry/metrics.ts'
+import { contentOf, freshExtent, makeBucket, startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
 
 /** A database that takes connections and then says nothing: its machine hangs, or what stands before it has lost it. */
 
@@ -69,17 +72,19 @@ const readyForQuery = Buffer.from([0x5a, 0, 0, 0, 5, 0x49])
 const silent = (): void => undefined
 const greets = (socket: Socket): void => void socket.once('data', () => socket.write(Buffer.concat([authenticationOk, readyForQuery])))
 
-/** In front of the real one; deaf and dumb once `halted` says so. */
-const forwards = (halted: () => boolean) => (socket: Socket): void => {
+/** In front of the real one; deaf and dumb once `halted` says so, which sees what comes. */
+const forwards = (halted: (bytes?: Buffer) => boolean) => (socket: Socket): void => {
   const upstream = connect(path.join(postgres.connection.host, '.s.PGSQL.5432'))
-  socket.on('data', (bytes: Buffer) => halted() || upstream.write(bytes))
+  socket.on('data', (bytes: Buffer) => halted(bytes) || upstream.write(bytes))
   upstream.on('data', (bytes: Buffer) => halted() || socket.write(bytes)).on('error', () => undefined)
   socket.on('close', () => upstream.destroy())
 }
 
+const patience = { connectMs: 500, setupMs: 500, answerMs: 500, goodbyeMs: 100 }
+
 function open(pipeline: boolean, onConnect?: (client: pg.Client) => Promise<void>): Line {
   const opened = openLine({
-    connection: { ...postgres.connection, host: folder }, setup: readSetup, pipeline, ...onConnect === undefined ? {} : { onConnect }, log: () => undefined, waitMs: 300, patience: { connectMs: 500, setupMs: 500, answerMs: 500, goodbyeMs: 100 },
+    connection: { ...postgres.connection, host: folder }, setup: readSetup, pipeline, ...onConnect === undefined ? {} : { onConnect }, log: () => undefined, waitMs: 300, patience,
   })
   closers.unshift(() => opened.close())
   return opened
@@ -173,4 +178,32 @@ describe.each([[true], [false]])('a database that falls silent later, with pipel
     await expect.poll(() => line.query(one).catch(() => null), { timeout: 10_000 }).toEqual([['1']])
     expect(times).toBeGreaterThan(1)
   })
+})
+
+test('a group that cannot be rolled back gives its answer, and its lane goes on', async () => {
+  const store = await postgres.openStore()
+  const bucketId = await makeBucket(store, 'off')
+  await store.close()
+  let rollbacks = 0
+  await standIn((socket) => {
+    let halted = false
+    forwards((bytes) => {
+      if (!halted && bytes?.includes('ROLLBACK') === true) {
+        halted = true
+        rollbacks += 1
+      }
+      return halted
+    })(socket)
+  })
+  const committer = openCommitter({ connection: { ...postgres.connection, host: folder }, log: () => undefined, now: Date.now, waitMs: 5000, meters: createMeters(), patience })
+  closers.unshift(() => committer.close())
+  const put = (key: string): PutCommand => ({ kind: 'put', bucketId, key, ownerAccountId: testAccountId, when: {}, content: contentOf([freshExtent()]) })
+  // Refused by the database, so that the transaction has to be ended.
+  await expect(committer.commit(put('a\0b'))).rejects.toMatchObject({ code: 'InvalidArgument' })
+  expect(rollbacks).toBe(1)
+  // The same lane, over a new connection.
+  for (const key of ['a', 'b', 'a\0b', 'c']) {
+    const answer: unknown = await committer.commit(put(key)).catch((error: unknown) => error)
+    expect(answer).toMatchObject(key.includes('\0') ? { code: 'InvalidArgument' } : { ok: true })
+  }
 })

@@ -3,7 +3,7 @@ import { S3Error } from '../../domain/errors.ts'
 import { failpoint } from '../../domain/failpoint.ts'
 import { countOne, type Meters } from '../../telemetry/metrics.ts'
 import type { AnnouncedPut, Command, PreparedPut, PutCommand, PutPartCommand, PutResult } from '../store.ts'
-import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Statement } from './connect.ts'
+import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Patience, type Statement } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
 import { emptyState, groupReads, needsOf, type GroupNeeds, type GroupRead, type Needing } from './group-read.ts'
@@ -31,6 +31,8 @@ export interface CommitterOptions {
   readonly waitMs: number
   readonly lazy?: boolean
   readonly meters: Meters
+  /** With a database that says nothing; the line's own when it is not given. */
+  readonly patience?: Patience
 }
 
 /** Beyond this size a larger group saves nothing, and the first command waits for the last. */
