@@ -22,10 +22,14 @@ interface Job extends PromiseWithResolvers<BatchOutcome> {
   readonly task: BatchTask
 }
 
-interface Lane {
+/** What both sides of a lane hold. */
+export interface LaneEnd {
   readonly port: MessagePort
   /** Rung for each message: the thread sleeps on it, which wakes it sooner than its event loop would. */
   readonly bell: Int32Array
+}
+
+interface Lane extends LaneEnd {
   job: Job | null
 }
 
@@ -103,9 +107,23 @@ export function createLanes(threads: Piscina, count: number): Lanes {
   }
 }
 
+/** The thread's side: answers the groups that come over the port, one after the other, until null comes. Sleeps on the bell in between. */
+export function serveLane({ port, bell }: LaneEnd, answer: (task: BatchTask) => BatchOutcome): void {
+  for (let rung = 0; ;) {
+    Atomics.wait(bell, 0, rung)
+    // Read before the messages: one that comes after them rings again.
+    rung = Atomics.load(bell, 0)
+    for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
+      const task = got.message as BatchTask | null
+      if (task === null) return
+      port.postMessage(answer(task))
+    }
+  }
+}
+
 const endedError = (): Error => new Error('the threads of groups were ended')
 
-function send({ port, bell }: Lane, message: BatchTask | null): void {
+function send({ port, bell }: LaneEnd, message: BatchTask | null): void {
   port.postMessage(message)
   Atomics.add(bell, 0, 1)
   Atomics.notify(bell, 0)

@@ -1,5 +1,4 @@
 import { fdatasyncSync } from 'node:fs'
-import { receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { createHasher } from '../checksums/algorithms.ts'
 import { failpoint } from '../domain/failpoint.ts'
@@ -8,6 +7,8 @@ import { ioFailure, recordBytes, recordHeaderBytes, sealRecord, syncFolder, Sync
 import type { IoFailure } from '../storage/backend.ts'
 import { createDigester } from './digester.ts'
 import type { ChunkMark, Digested, DigestEnd, DigestPlan, Refusal } from './digester.ts'
+import { serveLane } from './lanes.ts'
+import type { LaneEnd } from './lanes.ts'
 
 export { upload } from './upload.ts'
 export type { UploadMessage, UploadOutcome, UploadTask } from './upload.ts'
@@ -69,19 +70,8 @@ export interface BatchOutcome {
 const blobDigits = 32
 const nothingAnnounced: Announced = { end: { checksums: [], trailer: null }, marks: [] }
 
-/** Writes the groups that come over the port, one after the other, until null comes. Sleeps on the bell in between. */
-export function serveBatches({ port, bell }: { readonly port: MessagePort; readonly bell: Int32Array }): void {
-  for (let rung = 0; ;) {
-    Atomics.wait(bell, 0, rung)
-    // Read before the messages: one that comes after them rings again.
-    rung = Atomics.load(bell, 0)
-    for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
-      const task = got.message as BatchTask | null
-      if (task === null) return
-      port.postMessage(batch(task))
-    }
-  }
-}
+/** Writes the groups of one lane, as long as it lasts. */
+export const serveBatches = (lane: LaneEnd): void => serveLane(lane, batch)
 
 /** Hashes a group of bodies, closes the gaps of refused ones, appends the rest with one write and one fdatasync. */
 export function batch(task: BatchTask): BatchOutcome {

@@ -1,9 +1,12 @@
+import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { expect, test } from 'vitest'
 import { createLanes } from '../../src/workers/lanes.ts'
 import { createPool } from '../../src/workers/pool.ts'
+import type { WorkerPool } from '../../src/workers/pool.ts'
 import type { BatchTask } from '../../src/workers/worker.ts'
 import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
 
@@ -51,6 +54,43 @@ test('a thread that writes small bodies dies with its group, and those that come
   expect(await last).toEqual({ at: 6 })
   await expect(group(7)).rejects.toThrow('ended')
   await threads.close()
+})
+
+const batchThreads = (pool: WorkerPool): readonly Worker[] => pool.pools().find(({ name }) => name === 'batch')?.threads ?? []
+
+/** Its call resolves when each thread of that moment has loaded its program: to end one before that aborts the process. */
+function watchLoading(pool: WorkerPool): () => Promise<unknown> {
+  const loaded = new Map<Worker, Promise<unknown>>()
+  const watch = (): void => {
+    for (const thread of batchThreads(pool)) {
+      if (loaded.has(thread)) continue
+      loaded.set(thread, once(thread, 'message'))
+      // The pool has put another one in its place by then.
+      thread.once('exit', watch)
+    }
+  }
+  watch()
+  return () => Promise.all(batchThreads(pool).map((thread) => loaded.get(thread)))
+}
+
+test('bodies whose thread dies are refused or kept whole, and those that come after are written', async () => {
+  const room = await openRoom({ smallBodyBytesMax: 1024 })
+  const allLoaded = watchLoading(room.pool)
+  const bytes = patterned(500)
+  const write = () => room.blobs.write(bodyOf(bytes), writeOptions())
+  for (let round = 0; round < 3; round++) {
+    await allLoaded()
+    const writing = Promise.allSettled(Array.from({ length: 20 }, write))
+    await Promise.all(batchThreads(room.pool).map((thread) => thread.terminate()))
+    for (const written of await writing) {
+      if (written.status === 'fulfilled') expect((await readAll(room.blobs, written.value.manifest)).equals(bytes)).toBe(true)
+      else expect(written.reason).toMatchObject({ code: 'InternalError' })
+    }
+    const again = await Promise.all([write(), write()])
+    for (const { manifest } of again) expect((await readAll(room.blobs, manifest)).equals(bytes)).toBe(true)
+  }
+  await allLoaded()
+  await room.close()
 })
 
 test('a pool that is closed at any moment of its start ends its threads and nothing else', async () => {
