@@ -31,7 +31,7 @@ const rooms: Readonly<Record<string, Room>> = {
   operations: { doors: ['dispatch.ts'], uses: [...pure, 'auth', 'blobs', 'metadata'], floor: 3 },
   auth: { doors: ['auth.ts', 'policy.ts', 'chunk-signature.ts'], uses: pure, floor: 2 },
   blobs: { doors: ['blobs.ts'], uses: [...pure, 'storage', 'workers', 'auth', 'telemetry'], floor: 2 },
-  workers: { doors: ['pool.ts', 'digester.ts', 'slabs.ts', 'worker.ts'], uses: [...pure, 'storage', 'auth'], floor: 2 },
+  workers: { doors: ['pool.ts', 'digester.ts', 'seal.ts', 'slabs.ts', 'worker.ts'], uses: [...pure, 'storage', 'auth'], floor: 2 },
   storage: { doors: ['backend.ts', 'scrub.ts', 'fsck.ts', 'fsck-repair.ts'], uses: pure, floor: 2 },
   metadata: { doors: ['store.ts'], uses: [...pure, 'telemetry'], floor: 2 },
   telemetry: { doors: ['log.ts', 'access-log.ts', 'profile.ts', 'metrics.ts', 'process-metrics.ts', 'redact.ts', 'traces.ts'], uses: ['domain'], floor: 1 },

@@ -77,8 +77,11 @@ export interface WriteOptions {
   readonly owner: { readonly bucketId: number; readonly key: string }
   /** Largest accepted body in bytes; EntityTooLarge above. */
   readonly bytesMax: number
-  /** Called when the whole of a small body is on its way to the disk: it will be durable, or refused, about one sync later. */
-  readonly writing?: () => void
+  /**
+   * Called when the whole of a small body is on its way to the disk: it will be durable, or refused, about one sync later. `foreseen` is
+   * what `write` resolves with if it will be durable, this very object; null when that is not known yet.
+   */
+  readonly writing?: (foreseen: WrittenBlob | null) => void
 }
 
 export interface WrittenBlob {

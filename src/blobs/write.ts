@@ -13,7 +13,7 @@ import type { Slabs } from '../workers/slabs.ts'
 import type { RequestBody, WriteOptions, WrittenBlob } from './blobs.ts'
 import { framingOf, trailerEnd } from './framing.ts'
 import { startLargeUpload } from './large.ts'
-import type { Packed } from './packed.ts'
+import type { Appended, Packed } from './packed.ts'
 import { receive } from './receive.ts'
 import type { Reception, Sink, Watchdog } from './receive.ts'
 
@@ -77,8 +77,16 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
     const end = trailerEnd(options.expect, body.payload, trailer)
     if (size === 0) return emptyBody(plan, end, marks, options)
     const blob = newBlobId()
-    const { place, md5, checksum } = await writer.packed.append({ blob, chunks, length: size, owner: options.owner, plan, end, marks: marks.length === 0 ? noMarks : marks, writing: options.writing ?? null })
-    return written(blob, size, place, md5, checksum, options)
+    const blobOf = ({ place, md5, checksum }: Appended): WrittenBlob => written(blob, size, place, md5, checksum, options)
+    let foreseen: WrittenBlob | null = null
+    const appended = await writer.packed.append({
+      blob, chunks, length: size, owner: options.owner, plan, end, marks: marks.length === 0 ? noMarks : marks,
+      writing: options.writing === undefined ? null : (ahead) => {
+        foreseen = ahead === null ? null : blobOf(ahead)
+        options.writing?.(foreseen)
+      },
+    })
+    return foreseen ?? blobOf(appended)
   } finally {
     load.smallBodies -= 1
     load.smallBytes -= taken

@@ -38,8 +38,9 @@ export interface ObjectStore {
   /**
    * Asks the database now for what a put will need to know, while its bytes are still on their way to the disk. Null when others are being
    * committed: they must not wait for those bytes. What was prepared must be committed or cancelled, and soon: it holds the key's lock.
+   * With a whole command, which must be the one that is committed then, what it will write may be written already, all but the COMMIT.
    */
-  prepare(put: AnnouncedPut): PreparedPut | null
+  prepare(put: AnnouncedPut | PutCommand): PreparedPut | null
 
   /** Current objects (no delete markers) in UTF-8 byte order. A page's cost does not grow with the bucket. */
   listObjects(bucketId: number, page: ListPage): Promise<ListedPage<ListedObject>>

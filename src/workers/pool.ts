@@ -6,17 +6,19 @@ import { Piscina } from 'piscina'
 import { segmentLanes, uploadsMax } from '../domain/limits.ts'
 import { createLanes } from './lanes.ts'
 import { withPort } from './transfer.ts'
-import type { BatchOutcome, BatchTask, DigestTask, UploadOutcome, UploadTask } from './worker.ts'
+import type { BatchOutcome, BatchTask, DigestTask, SealedTask, UploadOutcome, UploadTask, WriteOutcome } from './worker.ts'
 
 /**
  * Door of the worker threads. It promises:
- * - Hashing and writing of bodies never run on the main thread.
+ * - Bodies are never written on the main thread, nor hashed there, but for a lone small one that nothing else waits behind.
  * - One upload stays on one thread; its slabs come back over its port, each as the acknowledgement of its bytes.
  * - Small groups have threads of their own, so that they never wait behind large bodies.
  * - Nothing is queued here without bound: callers hold what bounds it (lanes, slabs, uploads).
  */
 export interface WorkerPool {
   batch(task: BatchTask): Promise<BatchOutcome>
+  /** As `batch`, for a group that is sealed already. */
+  append(task: SealedTask): Promise<WriteOutcome>
   /** `port` is this thread's end; it is closed when the outcome is there. */
   upload(task: Omit<UploadTask, 'port'>): { readonly port: MessagePort; readonly outcome: Promise<UploadOutcome> }
   /** Hashes what is posted to the port: bytes, each answered by null, then null for the end. Base64 by algorithm. */
@@ -55,6 +57,7 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
   const lanes = createLanes(batches, segmentLanes)
   return {
     batch: (task) => lanes.run(task),
+    append: (task) => lanes.run(task),
     upload(task) {
       given += 1
       const { port1, port2 } = new MessageChannel()
@@ -92,6 +95,7 @@ export function createLazyPool(create: () => WorkerPool): WorkerPool {
   const pool = (): WorkerPool => (made ??= create())
   return {
     batch: (task) => pool().batch(task),
+    append: (task) => pool().append(task),
     upload: (task) => pool().upload(task),
     digest: (task) => pool().digest(task),
     pools: () => made?.pools() ?? [],

@@ -3,12 +3,12 @@ import type { MessagePort } from 'node:worker_threads'
 import { createHasher } from '../checksums/algorithms.ts'
 import { failpoint } from '../domain/failpoint.ts'
 import type { ChecksumAlgorithm } from '../domain/model.ts'
-import { ioFailure, recordBytes, recordHeaderBytes, sealRecord, syncFolder, SyncError, writeFully } from '../storage/backend.ts'
+import { ioFailure, syncFolder, SyncError, writeFully } from '../storage/backend.ts'
 import type { IoFailure } from '../storage/backend.ts'
-import { createDigester } from './digester.ts'
-import type { ChunkMark, Digested, DigestEnd, DigestPlan, Refusal } from './digester.ts'
 import { serveLane } from './lanes.ts'
 import type { LaneEnd } from './lanes.ts'
+import { sealBodies } from './seal.ts'
+import type { BatchBodies, Sealed } from './seal.ts'
 
 export { upload } from './upload.ts'
 export type { UploadMessage, UploadOutcome, UploadTask } from './upload.ts'
@@ -29,58 +29,36 @@ export interface BatchTask {
   readonly bodies: BatchBodies
 }
 
-/**
- * The bodies of a group, a column for each property: the copy that crosses threads names a property once and not once a body.
- * What most bodies lack is sparse.
- */
-export interface BatchBodies {
-  /** Ids of 32 hex digits, one behind the other. */
-  readonly blobs: string
-  readonly lengths: readonly number[]
-  readonly keyBytes: readonly number[]
-  readonly bucketIds: readonly number[]
-  /** The same object for bodies of the same plan is copied once. */
-  readonly plans: readonly DigestPlan[]
-  /** By place in the columns; bodies of which nothing was announced are not in it. */
-  readonly announced: ReadonlyMap<number, Announced>
+/** A group whose records lie in `buffer` whole, up to `end`. */
+export interface SealedTask extends Omit<BatchTask, 'bodies'> {
+  readonly end: number
 }
 
-export interface Announced {
-  readonly end: DigestEnd
-  readonly marks: readonly ChunkMark[]
-}
-
-/** Answers to the bodies of a group. A refused body has an empty entry in both lists. */
-export interface BatchOutcome {
+export interface WriteOutcome {
   /** Bytes that the segment grew by, the head included; nothing was written when all bodies were refused. */
   readonly written: number
   readonly failure: IoFailure | null
   /** How long the sync took; 0 without one. */
   readonly syncSeconds: number
-  /** Offset of each body's record in the segment, -1 for a refused one. */
-  readonly at: readonly number[]
-  /** Hex, with a space between two bodies. */
-  readonly md5s: string
-  /** Base64, with a space between two bodies. */
-  readonly checksums: string
-  /** By place in the columns. */
-  readonly refusals: ReadonlyMap<number, Refusal>
 }
 
-const blobDigits = 32
-const nothingAnnounced: Announced = { end: { checksums: [], trailer: null }, marks: [] }
+export type BatchOutcome = WriteOutcome & Sealed
 
 /** Writes the groups of one lane, as long as it lasts. */
-export const serveBatches = (lane: LaneEnd): void => serveLane(lane, batch)
+export const serveBatches = (lane: LaneEnd): void => serveLane(lane, (task) => 'end' in task ? appendGroup(task, Buffer.from(task.buffer)) : batch(task))
 
 /** Hashes a group of bodies, closes the gaps of refused ones, appends the rest with one write and one fdatasync. */
 export function batch(task: BatchTask): BatchOutcome {
   const buffer = Buffer.from(task.buffer)
-  const { end, ...answers } = sealBodies(task, buffer)
-  if (end === task.headBytes) return { written: 0, failure: null, syncSeconds: 0, ...answers }
+  const sealed = sealBodies(task, buffer)
+  return { ...appendGroup({ ...task, end: sealed.end }, buffer), ...sealed }
+}
+
+function appendGroup(task: SealedTask, buffer: Buffer): WriteOutcome {
+  if (task.end === task.headBytes) return { written: 0, failure: null, syncSeconds: 0 }
   let began = 0
   try {
-    writeFully(task.fd, buffer.subarray(0, end), task.at)
+    writeFully(task.fd, buffer.subarray(0, task.end), task.at)
     failpoint?.('group appended')
     began = performance.now()
     if (task.synced) sync(task.fd)
@@ -88,42 +66,9 @@ export function batch(task: BatchTask): BatchOutcome {
     if (task.synced && task.newIn !== null) syncFolder(task.newIn)
     failpoint?.('group durable')
   } catch (error) {
-    return { written: 0, failure: ioFailure(error), syncSeconds: 0, ...answers }
+    return { written: 0, failure: ioFailure(error), syncSeconds: 0 }
   }
-  return { written: end, failure: null, syncSeconds: (performance.now() - began) / 1000, ...answers }
-}
-
-/** Digests each body and makes a record of the good ones; `end` is where the last record ends in the buffer. */
-function sealBodies({ bodies, headBytes, at: base }: BatchTask, buffer: Buffer): Omit<BatchOutcome, 'written' | 'failure' | 'syncSeconds'> & { end: number } {
-  const at: number[] = []
-  const md5s: string[] = []
-  const checksums: string[] = []
-  const refusals = new Map<number, Refusal>()
-  let start = headBytes
-  let end = headBytes
-  bodies.plans.forEach((plan, index) => {
-    const length = bodies.lengths[index] ?? 0
-    const keyBytes = bodies.keyBytes[index] ?? 0
-    const from = start
-    const bytes = recordBytes(length, keyBytes)
-    start += bytes
-    const digested = digestBody(plan, buffer.subarray(from + recordHeaderBytes, from + recordHeaderBytes + length), bodies.announced.get(index) ?? nothingAnnounced)
-    at.push(digested.ok ? base + end : -1)
-    md5s.push(digested.ok ? digested.md5 : '')
-    checksums.push(digested.ok ? digested.checksum : '')
-    if (!digested.ok) return void refusals.set(index, digested.refusal)
-    if (from !== end) buffer.copyWithin(end, from, from + bytes)
-    const blob = bodies.blobs.slice(index * blobDigits, (index + 1) * blobDigits)
-    sealRecord(buffer.subarray(end, end + bytes), { blob, length, keyBytes, bucketId: bodies.bucketIds[index] ?? 0 })
-    end += bytes
-  })
-  return { end, at, md5s: md5s.join(' '), checksums: checksums.join(' '), refusals }
-}
-
-function digestBody(plan: DigestPlan, bytes: Uint8Array, announced: Announced): Digested {
-  const digester = createDigester(plan)
-  const refusal = digester.update(bytes, announced.marks)
-  return refusal === null ? digester.finish(announced.end) : { ok: false, refusal }
+  return { written: task.end, failure: null, syncSeconds: (performance.now() - began) / 1000 }
 }
 
 function sync(fd: number): void {

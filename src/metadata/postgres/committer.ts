@@ -9,6 +9,8 @@ import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
 import { emptyState, groupReads, needsOf, type GroupNeeds, type GroupRead, type Needing } from './group-read.ts'
 import type { GroupState } from './group-state.ts'
 import { groupWrites } from './group-write.ts'
+import { lockStatement } from './locks.ts'
+import { canGoAhead, putAhead, putAheadAnswer, type PutAhead } from './put-ahead.ts'
 import { roundTrip } from './round-trip.ts'
 
 /**
@@ -18,7 +20,7 @@ import { roundTrip } from './round-trip.ts'
 export interface Committer {
   commit(command: Command): Promise<unknown>
   /** Begins the group of a put whose command is still to come, when no lane is busy: its first round trip runs meanwhile. */
-  prepare(put: AnnouncedPut): PreparedPut | null
+  prepare(put: AnnouncedPut | PutCommand): PreparedPut | null
   /** Waits for the commands that were accepted. */
   close(): Promise<void>
 }
@@ -51,6 +53,8 @@ interface Job {
   /** Null while it is still to come, and for ever when it was cancelled. */
   command: Command | null
   readonly needs: Needing
+  /** What the command will be, where that is known. */
+  readonly foreseen: PutCommand | null
   /** Resolves when the command has come, or never will; null from then on. */
   arrival: Promise<void> | null
   readonly resolve: (result: unknown) => void
@@ -107,7 +111,7 @@ export function openCommitter(options: CommitterOptions): Committer {
     commit: (command) => {
       if (queue.length >= queueCommandsMax) countOne(options.meters.limited, 'commands')
       if (queue.length >= queueCommandsMax) return Promise.reject(new S3Error('SlowDown', undefined, { headers: { 'retry-after': '1' } }))
-      return new Promise((resolve, reject) => enqueue({ command, needs: command, arrival: null, resolve, reject }))
+      return new Promise((resolve, reject) => enqueue({ command, needs: command, foreseen: null, arrival: null, resolve, reject }))
     },
     prepare: (put) => {
       if (queue.length >= groupCommandsMax || lanes.some((lane) => lane.busy)) return null
@@ -115,7 +119,7 @@ export function openCommitter(options: CommitterOptions): Committer {
       const result = Promise.withResolvers<unknown>()
       // One that is given up is nobody's.
       result.promise.catch(() => undefined)
-      const job: Job = { command: null, needs: { kind: 'put', ...put }, arrival: arrival.promise, resolve: result.resolve, reject: result.reject }
+      const job: Job = { command: null, needs: { ...put, kind: 'put' }, foreseen: 'content' in put ? put : null, arrival: arrival.promise, resolve: result.resolve, reject: result.reject }
       const settle = (command: PutCommand | null): void => {
         job.command ??= command
         job.arrival = null
@@ -164,7 +168,7 @@ async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptio
     const outcomes = await runGroup(lane, jobs, options)
     for (const [index, job] of jobs.entries()) settle(job, outcomes[index] as Outcome)
   } catch (error) {
-    if (error === notArrived) return runArrived(lane, jobs, options)
+    if (error === notArrived || error === notForeseen) return runArrived(lane, jobs, options)
     const cause = clientError(error)
     const hopeless = cause instanceof S3Error && cause.code === 'ServiceUnavailable'
     if (jobs.length > 1 && !hopeless) {
@@ -179,9 +183,12 @@ async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptio
 /** What has come runs now, each of the others in a group of its own time. */
 async function runArrived(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<void> {
   for (const job of jobs) void job.arrival?.then(() => lane.again(job))
-  const here = jobs.filter((job) => job.arrival === null)
+  const [gone, here] = [jobs.filter(isCancelled), jobs.filter((job) => job.arrival === null && !isCancelled(job))]
+  for (const job of gone) settle(job, cancelled)
   if (here.length > 0) await runJobs(lane, here, options)
 }
+
+const isCancelled = ({ arrival, command }: Job): boolean => arrival === null && command === null
 
 function settle(job: Job, outcome: Outcome): void {
   if (outcome.ok) job.resolve(outcome.value)
@@ -218,6 +225,7 @@ interface Transaction {
 }
 
 const notArrived = new Error('a prepared command did not come in time')
+const notForeseen = new Error('a prepared command did not come, or was another one than foreseen')
 
 async function arrived(jobs: readonly Job[]): Promise<void> {
   const arrivals = jobs.flatMap((job) => job.arrival ?? [])
@@ -229,16 +237,28 @@ async function arrived(jobs: readonly Job[]): Promise<void> {
   await Promise.race([Promise.all(arrivals), late]).finally(() => clearTimeout(timer))
 }
 
-async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, lane: Lane, { now, meters }: CommitterOptions): Promise<void> {
+async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, lane: Lane, options: CommitterOptions): Promise<void> {
   const needs = needsOf(jobs.map((job) => job.needs))
-  meters.transactions.observe(jobs.length)
+  options.meters.transactions.observe(jobs.length)
+  const foreseen = foreseenOf(jobs, needs, lane)
+  const put = foreseen === null ? null : await goAhead(client, needs, foreseen, lane, options)
+  if (put !== null && put.result !== null) {
+    await arrived(jobs)
+    if (jobs[0]?.command !== foreseen) throw notForeseen
+    transaction.outcomes = [{ ok: true, value: put.result }]
+    return end(client, [], put.transactionId, jobs, transaction, options)
+  }
   const began = performance.now()
-  const state = await readState(client, needs, now, lane.plain)
-  meters.queries.of('transaction_read').observe((performance.now() - began) / 1000)
+  const state = await readState(client, needs, options.now, lane.plain, put !== null)
+  options.meters.queries.of('transaction_read').observe((performance.now() - began) / 1000)
   await arrived(jobs)
   transaction.outcomes = jobs.map(({ command }) => (command === null ? cancelled : planned(state, command)))
-  const writes = groupWrites(state, lane.shard)
-  transaction.id = state.transactionId
+  await end(client, groupWrites(state, lane.shard), state.transactionId, jobs, transaction, options)
+}
+
+/** The last round trip: what is still to be written, and COMMIT. */
+async function end(client: pg.Client, writes: readonly Statement[], id: string | null, jobs: readonly Job[], transaction: Transaction, { meters }: CommitterOptions): Promise<void> {
+  transaction.id = id
   failpoint?.('before COMMIT', kindsOf(jobs))
   const wrote = performance.now()
   const ended = await roundTrip(client, [...writes, commit])
@@ -247,12 +267,27 @@ async function runTransaction(client: pg.Client, jobs: readonly Job[], transacti
   failpoint?.('after COMMIT', kindsOf(jobs))
 }
 
-/** In one round trip, or in two when a bucket keeps versions that is not expected to. */
-async function readState(client: pg.Client, needs: GroupNeeds, now: () => number, plain: Set<number>): Promise<GroupState> {
+/** The put of a group that can be written before its bytes are durable: one that is alone, and on its way still. */
+function foreseenOf([job, ...others]: readonly Job[], { buckets }: GroupNeeds, lane: Lane): PutCommand | null {
+  if (job === undefined || others.length > 0 || job.arrival === null || job.foreseen === null || !arePlain(buckets, lane.plain)) return null
+  return canGoAhead(job.foreseen) ? job.foreseen : null
+}
+
+const arePlain = (buckets: ReadonlySet<number>, plain: ReadonlySet<number>): boolean => [...buckets].every((id) => plain.has(id))
+
+async function goAhead(client: pg.Client, needs: GroupNeeds, command: PutCommand, lane: Lane, { now, meters }: CommitterOptions): Promise<PutAhead> {
+  const [began, at] = [performance.now(), now()]
+  const answers = await roundTrip(client, [begin, lockStatement(needs.locks), putAhead(command, lane.shard, at)])
+  meters.queries.of('transaction_ahead').observe((performance.now() - began) / 1000)
+  return putAheadAnswer(command, answers.at(-1)?.rows ?? [], at)
+}
+
+/** In one round trip, or in two when a bucket keeps versions that is not expected to. `locked`: the transaction has begun and holds its locks. */
+async function readState(client: pg.Client, needs: GroupNeeds, now: () => number, plain: Set<number>, locked: boolean): Promise<GroupState> {
   const state = emptyState(needs)
   const { always, versioned } = groupReads(needs)
-  const expected = [...needs.buckets].every((id) => plain.has(id))
-  await read(client, state, [begin], expected ? always : [...always, ...versioned])
+  const expected = arePlain(needs.buckets, plain)
+  await read(client, state, locked ? [] : [begin, lockStatement(needs.locks)], expected ? always : [...always, ...versioned])
   const isPlain = [...state.buckets.values()].every(({ versioning }) => versioning === 'off')
   if (expected && !isPlain) await read(client, state, [], versioned)
   if (plain.size + needs.buckets.size > plainBucketsMax) plain.clear()

@@ -5,7 +5,7 @@ import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
 import { keyName, type GroupState, type KeyState, type NoncurrentRow, type PartRow, type UploadRow } from './group-state.ts'
 import { keyList, lookedUp, lookUp, ofKey } from './look-up.ts'
-import { bucketLock, keyLock, lockStatement, partLock, uploadLock, type LockSet } from './locks.ts'
+import { bucketLock, keyLock, partLock, uploadLock, type LockSet } from './locks.ts'
 import { versionColumns, versionRow, type VersionRow, type WireRow } from './rows.ts'
 
 /** What a group of commands must lock and read before it can be planned. */
@@ -115,7 +115,7 @@ export interface GroupRead {
 const columns = (table: string): string => versionColumns.map((column) => `${table}.${column}`).join(', ')
 
 /**
- * The first round trip of a group, after BEGIN: the locks, then what the plans need. Each statement has a snapshot of its own,
+ * What the plans of a group need, read in its first round trip behind BEGIN and the locks. Each statement has a snapshot of its own,
  * taken when the locks are held. `versioned` is needed only where a bucket of the group keeps versions, or ever did: a group that
  * does not expect that reads it in a round trip of its own once it has seen one.
  */
@@ -124,7 +124,6 @@ export function groupReads(needs: GroupNeeds): { readonly always: readonly Group
   const { always, versioned } = keys.length > 0 ? keyReads(keys, needs) : { always: [], versioned: [] }
   return {
     always: [
-      { statement: lockStatement(needs.locks), fill: () => undefined },
       { statement: { name: 'buckets', text: 'SELECT id, versioning, account_id FROM buckets WHERE id = ANY ($1::integer[])', values: [numberArray([...needs.buckets])] }, fill: fillBuckets },
       ...always,
       ...needs.uploads.size > 0 ? uploadReads(needs) : [],

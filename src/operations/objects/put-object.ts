@@ -1,6 +1,7 @@
 import { putBytesMax } from '../../domain/limits.ts'
 import { checksumHeaders, expectedDigests, objectMetadata, parseTaggingHeader, refuseUnsupported, writeConditions } from '../../protocol/headers.ts'
-import type { PreparedPut } from '../../metadata/store.ts'
+import type { WrittenBlob } from '../../blobs/blobs.ts'
+import type { PreparedPut, PutCommand } from '../../metadata/store.ts'
 import { refusal, refuseVersionAndPart, versionIdHeader } from '../inputs.ts'
 import { bucketOperation, type OperationRequest } from '../operation.ts'
 import { declaredLength, digestAlgorithm } from './body.ts'
@@ -22,20 +23,26 @@ export const putObject = bucketOperation({
     if (input.tags.length > 0) context.authorise('s3:PutObjectTagging', bucket.name, input.key)
     declaredLength(requestBody, putBytesMax)
     const owner = { bucketId: bucket.id, key: input.key }
+    const commandOf = (stored: WrittenBlob): PutCommand => ({
+      kind: 'put', ...owner, ownerAccountId: principal.account.id, when: input.when,
+      content: {
+        size: stored.size, etag: stored.md5, metadata: input.metadata, tags: input.tags, checksum: stored.checksum,
+        parts: null, manifest: stored.manifest, storageClass: 'STANDARD',
+      },
+    })
+    let command: PutCommand | null = null
     let prepared: PreparedPut | null = null
     const written = await blobs.write(requestBody, {
-      expect: input.expect, algorithm: input.algorithm, owner, bytesMax: putBytesMax, writing: () => void (prepared = metadata.prepare(owner)),
+      expect: input.expect, algorithm: input.algorithm, owner, bytesMax: putBytesMax,
+      writing(foreseen) {
+        command = foreseen && commandOf(foreseen)
+        prepared = metadata.prepare(command ?? owner)
+      },
     }).catch((error: unknown) => {
       prepared?.cancel()
       throw error
     })
-    const result = await (prepared ?? metadata).commit({
-      kind: 'put', ...owner, ownerAccountId: principal.account.id, when: input.when,
-      content: {
-        size: written.size, etag: written.md5, metadata: input.metadata, tags: input.tags, checksum: written.checksum,
-        parts: null, manifest: written.manifest, storageClass: 'STANDARD',
-      },
-    })
+    const result = await (prepared ?? metadata).commit(command ?? commandOf(written))
     if (!result.ok) throw refusal(result, { bucket, key: input.key })
     return {
       status: 200,

@@ -1,0 +1,51 @@
+import { evaluateWrite } from '../../domain/conditions.ts'
+import type { PutCommand, PutResult } from '../store.ts'
+import type { Statement } from './connect.ts'
+import { packedEtag } from './packed.ts'
+import { identityOfRow, newVersionRow, type VersionRow, type WireRow } from './rows.ts'
+
+/**
+ * A put that is written before its bytes are durable, by the transaction that waits for them: then nothing but the COMMIT is left to do.
+ * What the plans decide otherwise is a condition of the statement here, for the one case that needs no plan: the bucket is there and
+ * keeps no versions, nor ever did, and the key has no object. In any other case it writes nothing, and the put is planned as ever.
+ */
+export interface PutAhead {
+  readonly transactionId: string
+  /** Null when nothing was written. */
+  readonly result: PutResult | null
+}
+
+/** Whether a put may be written ahead: it takes bytes of its own, and any key without an object meets its conditions. */
+export const canGoAhead = (command: PutCommand): boolean => command.sharedFrom === undefined && evaluateWrite(command.when, null) === null
+
+/** The number of the version is taken when the key's lock is held, as ever: versions of a key are in the order of their numbers. */
+const text = `WITH put AS (
+    INSERT INTO objects (bucket_id, owner_account_id, seq, size, last_modified, key, etag, checksum, metadata, tags, manifest)
+    SELECT b.id, nullif($2::text, b.account_id), nextval('version_sequence'), $4::bigint, $5::bigint, $6::text, $7::bytea, $8::bytea, $9::jsonb, $10::jsonb, $11::bytea
+    FROM buckets b WHERE b.id = $1::integer AND b.versioning = 'off'
+    ON CONFLICT (bucket_id, key) DO NOTHING RETURNING bucket_id, owner_account_id, seq, size
+  ), used AS (
+    INSERT INTO bucket_usage AS u (bucket_id, shard, objects, versions, bytes) SELECT bucket_id, $3::smallint, 1, 1, size FROM put
+    ON CONFLICT (bucket_id, shard) DO UPDATE SET objects = u.objects + 1, versions = u.versions + 1, bytes = u.bytes + excluded.bytes
+  )
+  SELECT pg_current_xact_id()::text, (SELECT seq FROM put), (SELECT owner_account_id FROM put)`
+
+/** The statement, for a transaction that holds the locks of the put and has changed nothing yet. `now`: epoch ms. */
+export function putAhead(command: PutCommand, shard: number, now: number): Statement {
+  const row = rowOf(command, 0, null, now)
+  return {
+    name: 'put_ahead', text,
+    values: [command.bucketId, command.ownerAccountId, shard, row.size, now, row.key, packedEtag(row.etag), row.checksum, row.metadata, row.tags, row.manifest],
+  }
+}
+
+export function putAheadAnswer(command: PutCommand, rows: readonly WireRow[], now: number): PutAhead {
+  const [transactionId, seq, owner] = rows[0] ?? []
+  if (typeof transactionId !== 'string') throw new Error('the database gave no transaction id')
+  if (typeof seq !== 'string') return { transactionId, result: null }
+  const identity = identityOfRow(rowOf(command, Number(seq), owner ?? null, now), true)
+  return { transactionId, result: { ok: true, version: { ...identity, ...command.content, isDeleteMarker: false }, versioning: 'off' } }
+}
+
+const rowOf = ({ bucketId, key, content }: PutCommand, seq: number, owner: string | null, now: number): VersionRow =>
+  newVersionRow({ bucketId, key, seq, nonce: null, lastModified: now, owner, content, before: undefined })
