@@ -14,8 +14,8 @@ import { refusalError } from '../workers/digester.ts'
 import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
 import type { WorkerPool } from '../workers/pool.ts'
 import { sealBodies } from '../workers/seal.ts'
-import type { Announced, BatchBodies } from '../workers/seal.ts'
-import type { BatchOutcome, BatchTask } from '../workers/worker.ts'
+import type { Announced, BatchBodies, Sealed } from '../workers/seal.ts'
+import type { BatchOutcome } from '../workers/worker.ts'
 
 /** A small body that was received whole. */
 export interface SmallBody {
@@ -118,10 +118,14 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
       const { bodies, end } = layOut(lane, headBytes, group)
       const inTheWay = segment.reserve.makeWay(segment.at + end)
       if (inTheWay !== null) await inTheWay
-      const outcome = await write(segment, group, {
+      const task = {
         buffer: lane.buffer, fd: segment.fd, at: segment.at, headBytes, bodies, synced: options.synced,
         newIn: segment.at === 0 ? dirname(join(segment.drive.root, segmentPath(segment.name))) : null,
-      })
+      }
+      const sealed = isSmallAndAlone(group) ? sealBodies(task, Buffer.from(lane.buffer)) : null
+      const writing = pool.batch(sealed === null ? task : { ...task, bodies: sealed })
+      announce(group, segment, sealed)
+      const outcome = await writing
       const failure = outcome.failure ?? doubt(segment)
       if (failure !== null) abandon(lane, segment)
       else {
@@ -138,23 +142,6 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
       if (failure !== error) log.error('group commit failed', { error: String(error) })
       for (const { reject } of group) reject(failure)
     }
-  }
-
-  /**
-   * A small body that is alone is hashed here, before its bytes are on their way: that takes less than to wake a thread, and as all is
-   * known of it then, its row can be on its way to the database meanwhile.
-   */
-  async function write(segment: Segment, group: readonly Waiting[], { bodies, ...task }: BatchTask): Promise<BatchOutcome> {
-    const [first, second] = group
-    if (first === undefined || second !== undefined || first.body.length > hashedHereBytesMax) {
-      for (const { body } of group) body.writing?.(null)
-      return pool.batch({ ...task, bodies })
-    }
-    const sealed = sealBodies({ ...task, bodies }, Buffer.from(task.buffer))
-    if (sealed.refusals.size > 0) return { written: 0, failure: null, syncSeconds: 0, ...sealed }
-    const written = pool.append({ ...task, end: sealed.end })
-    first.body.writing?.(appended(segment, sealed.at[0] ?? -1, sealed.md5s, sealed.checksums))
-    return { ...await written, ...sealed }
   }
 
   /** After a failed write the tail of the segment is unknown: it is cut off, and nothing is appended to this segment again. */
@@ -266,6 +253,21 @@ function columnsOf(group: readonly Waiting[]): BatchBodies {
     if (end.checksums.length > 0 || end.trailer !== null || marks.length > 0) announced.set(index, { end, marks })
   })
   return { blobs, lengths, keyBytes, bucketIds, plans, announced }
+}
+
+/**
+ * A small body that is alone is hashed here, before its bytes are on their way: that takes less than to wake a thread, and as all is
+ * known of it then, its row can be on its way to the database meanwhile.
+ */
+function isSmallAndAlone(group: readonly Waiting[]): boolean {
+  return group.length === 1 && group.every(({ body }) => body.length <= hashedHereBytesMax)
+}
+
+/** Tells the bodies of a group that they are on their way; `sealed`: of the only one, which is not when it is refused. */
+function announce(group: readonly Waiting[], segment: Segment, sealed: Sealed | null): void {
+  if (sealed !== null && sealed.refusals.size > 0) return
+  const foreseen = sealed && appended(segment, sealed.at[0] ?? -1, sealed.md5s, sealed.checksums)
+  for (const { body } of group) body.writing?.(foreseen)
 }
 
 /** Gives each body of a group its own answer: a refusal is its own, a failed write is everybody's. */

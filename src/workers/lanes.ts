@@ -2,10 +2,7 @@ import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { Piscina } from 'piscina'
 import { withPort } from './transfer.ts'
-import type { BatchOutcome, BatchTask, SealedTask, WriteOutcome } from './worker.ts'
-
-export type GroupTask = BatchTask | SealedTask
-type OutcomeOf<Task extends GroupTask> = Task extends BatchTask ? BatchOutcome : WriteOutcome
+import type { BatchOutcome, BatchTask } from './worker.ts'
 
 /**
  * Threads that write groups of small bodies, each one as a single task of the pool that lasts as long as its thread. A task for each
@@ -14,15 +11,15 @@ type OutcomeOf<Task extends GroupTask> = Task extends BatchTask ? BatchOutcome :
  */
 export interface Lanes {
   /** Runs a group on a thread that is free, or as soon as one is. Rejects when the thread dies over it. */
-  run<Task extends GroupTask>(task: Task): Promise<OutcomeOf<Task>>
+  run(task: BatchTask): Promise<BatchOutcome>
   readonly running: number
   readonly queued: number
   /** Lets the threads go, each after the group that it has. */
   end(): void
 }
 
-interface Job extends PromiseWithResolvers<WriteOutcome> {
-  readonly task: GroupTask
+interface Job extends PromiseWithResolvers<BatchOutcome> {
+  readonly task: BatchTask
 }
 
 /** What both sides of a lane hold. */
@@ -46,7 +43,7 @@ export function createLanes(threads: Piscina, count: number): Lanes {
     const { port1, port2 } = new MessageChannel()
     const lane: Lane = { port: port1, bell: new Int32Array(new SharedArrayBuffer(4)), job: null }
     lanes.add(lane)
-    port1.on('message', (outcome: WriteOutcome) => {
+    port1.on('message', (outcome: BatchOutcome) => {
       const { job } = lane
       lane.job = null
       free(lane)
@@ -65,7 +62,7 @@ export function createLanes(threads: Piscina, count: number): Lanes {
     // Its answer comes over another port than its end, and may not have been looked at yet.
     const answer = receiveMessageOnPort(lane.port)
     if (answer === undefined) lane.job?.reject(error)
-    else lane.job?.resolve(answer.message as WriteOutcome)
+    else lane.job?.resolve(answer.message as BatchOutcome)
     lane.port.close()
     // The pool puts another thread in the place of one that died; its lane is opened by the next group.
     if (waiting.length > 0 && !ended) open()
@@ -85,16 +82,16 @@ export function createLanes(threads: Piscina, count: number): Lanes {
 
   while (lanes.size < count) open()
   return {
-    run<Task extends GroupTask>(task: Task) {
+    run(task) {
       if (ended) return Promise.reject(endedError())
-      const job: Job = { task, ...Promise.withResolvers<WriteOutcome>() }
+      const job: Job = { task, ...Promise.withResolvers<BatchOutcome>() }
       const lane = idle.pop()
       if (lane !== undefined) give(lane, job)
       else {
         waiting.push(job)
         if (lanes.size < count) open()
       }
-      return job.promise as Promise<OutcomeOf<Task>>
+      return job.promise
     },
     get running() {
       return lanes.size - idle.length
@@ -111,13 +108,13 @@ export function createLanes(threads: Piscina, count: number): Lanes {
 }
 
 /** The thread's side: answers the groups that come over the port, one after the other, until null comes. Sleeps on the bell in between. */
-export function serveLane({ port, bell }: LaneEnd, answer: (task: GroupTask) => WriteOutcome): void {
+export function serveLane({ port, bell }: LaneEnd, answer: (task: BatchTask) => BatchOutcome): void {
   for (let rung = 0; ;) {
     Atomics.wait(bell, 0, rung)
     // Read before the messages: one that comes after them rings again.
     rung = Atomics.load(bell, 0)
     for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
-      const task = got.message as GroupTask | null
+      const task = got.message as BatchTask | null
       if (task === null) return
       port.postMessage(answer(task))
     }
@@ -126,7 +123,7 @@ export function serveLane({ port, bell }: LaneEnd, answer: (task: GroupTask) => 
 
 const endedError = (): Error => new Error('the threads of groups were ended')
 
-function send({ port, bell }: LaneEnd, message: GroupTask | null): void {
+function send({ port, bell }: LaneEnd, message: BatchTask | null): void {
   port.postMessage(message)
   Atomics.add(bell, 0, 1)
   Atomics.notify(bell, 0)

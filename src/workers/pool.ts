@@ -6,7 +6,7 @@ import { Piscina } from 'piscina'
 import { segmentLanes, uploadsMax } from '../domain/limits.ts'
 import { createLanes } from './lanes.ts'
 import { withPort } from './transfer.ts'
-import type { BatchOutcome, BatchTask, DigestTask, SealedTask, UploadOutcome, UploadTask, WriteOutcome } from './worker.ts'
+import type { BatchOutcome, BatchTask, DigestTask, UploadOutcome, UploadTask } from './worker.ts'
 
 /**
  * Door of the worker threads. It promises:
@@ -17,8 +17,6 @@ import type { BatchOutcome, BatchTask, DigestTask, SealedTask, UploadOutcome, Up
  */
 export interface WorkerPool {
   batch(task: BatchTask): Promise<BatchOutcome>
-  /** As `batch`, for a group that is sealed already. */
-  append(task: SealedTask): Promise<WriteOutcome>
   /** `port` is this thread's end; it is closed when the outcome is there. */
   upload(task: Omit<UploadTask, 'port'>): { readonly port: MessagePort; readonly outcome: Promise<UploadOutcome> }
   /** Hashes what is posted to the port: bytes, each answered by null, then null for the end. Base64 by algorithm. */
@@ -57,7 +55,6 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
   const lanes = createLanes(batches, segmentLanes)
   return {
     batch: (task) => lanes.run(task),
-    append: (task) => lanes.run(task),
     upload(task) {
       given += 1
       const { port1, port2 } = new MessageChannel()
@@ -95,7 +92,6 @@ export function createLazyPool(create: () => WorkerPool): WorkerPool {
   const pool = (): WorkerPool => (made ??= create())
   return {
     batch: (task) => pool().batch(task),
-    append: (task) => pool().append(task),
     upload: (task) => pool().upload(task),
     digest: (task) => pool().digest(task),
     pools: () => made?.pools() ?? [],

@@ -26,15 +26,11 @@ export interface BatchTask {
   readonly newIn: string | null
   /** False under HOLDFAST_DURABILITY=relaxed: the group is written but not synced. */
   readonly synced: boolean
-  readonly bodies: BatchBodies
+  /** Sealed: the records are whole already. */
+  readonly bodies: BatchBodies | Sealed
 }
 
-/** A group whose records lie in `buffer` whole, up to `end`. */
-export interface SealedTask extends Omit<BatchTask, 'bodies'> {
-  readonly end: number
-}
-
-export interface WriteOutcome {
+export interface BatchOutcome extends Sealed {
   /** Bytes that the segment grew by, the head included; nothing was written when all bodies were refused. */
   readonly written: number
   readonly failure: IoFailure | null
@@ -42,23 +38,18 @@ export interface WriteOutcome {
   readonly syncSeconds: number
 }
 
-export type BatchOutcome = WriteOutcome & Sealed
-
 /** Writes the groups of one lane, as long as it lasts. */
-export const serveBatches = (lane: LaneEnd): void => serveLane(lane, (task) => 'end' in task ? appendGroup(task, Buffer.from(task.buffer)) : batch(task))
+export const serveBatches = (lane: LaneEnd): void => serveLane(lane, batch)
 
 /** Hashes a group of bodies, closes the gaps of refused ones, appends the rest with one write and one fdatasync. */
 export function batch(task: BatchTask): BatchOutcome {
+  const { bodies } = task
   const buffer = Buffer.from(task.buffer)
-  const sealed = sealBodies(task, buffer)
-  return { ...appendGroup({ ...task, end: sealed.end }, buffer), ...sealed }
-}
-
-function appendGroup(task: SealedTask, buffer: Buffer): WriteOutcome {
-  if (task.end === task.headBytes) return { written: 0, failure: null, syncSeconds: 0 }
+  const sealed = 'end' in bodies ? bodies : sealBodies({ ...task, bodies }, buffer)
+  if (sealed.end === task.headBytes) return { written: 0, failure: null, syncSeconds: 0, ...sealed }
   let began = 0
   try {
-    writeFully(task.fd, buffer.subarray(0, task.end), task.at)
+    writeFully(task.fd, buffer.subarray(0, sealed.end), task.at)
     failpoint?.('group appended')
     began = performance.now()
     if (task.synced) sync(task.fd)
@@ -66,9 +57,9 @@ function appendGroup(task: SealedTask, buffer: Buffer): WriteOutcome {
     if (task.synced && task.newIn !== null) syncFolder(task.newIn)
     failpoint?.('group durable')
   } catch (error) {
-    return { written: 0, failure: ioFailure(error), syncSeconds: 0 }
+    return { written: 0, failure: ioFailure(error), syncSeconds: 0, ...sealed }
   }
-  return { written: task.end, failure: null, syncSeconds: (performance.now() - began) / 1000 }
+  return { written: sealed.end, failure: null, syncSeconds: (performance.now() - began) / 1000, ...sealed }
 }
 
 function sync(fd: number): void {

@@ -52,9 +52,8 @@ const plainBucketsMax = 10_000
 interface Job {
   /** Null while it is still to come, and for ever when it was cancelled. */
   command: Command | null
+  /** What the command is, or as much of it as was announced; all of it, and that very object, when it is foreseen. */
   readonly needs: Needing
-  /** What the command will be, where that is known. */
-  readonly foreseen: PutCommand | null
   /** Resolves when the command has come, or never will; null from then on. */
   arrival: Promise<void> | null
   readonly resolve: (result: unknown) => void
@@ -111,7 +110,7 @@ export function openCommitter(options: CommitterOptions): Committer {
     commit: (command) => {
       if (queue.length >= queueCommandsMax) countOne(options.meters.limited, 'commands')
       if (queue.length >= queueCommandsMax) return Promise.reject(new S3Error('SlowDown', undefined, { headers: { 'retry-after': '1' } }))
-      return new Promise((resolve, reject) => enqueue({ command, needs: command, foreseen: null, arrival: null, resolve, reject }))
+      return new Promise((resolve, reject) => enqueue({ command, needs: command, arrival: null, resolve, reject }))
     },
     prepare: (put) => {
       if (queue.length >= groupCommandsMax || lanes.some((lane) => lane.busy)) return null
@@ -119,7 +118,7 @@ export function openCommitter(options: CommitterOptions): Committer {
       const result = Promise.withResolvers<unknown>()
       // One that is given up is nobody's.
       result.promise.catch(() => undefined)
-      const job: Job = { command: null, needs: { ...put, kind: 'put' }, foreseen: 'content' in put ? put : null, arrival: arrival.promise, resolve: result.resolve, reject: result.reject }
+      const job: Job = { command: null, needs: 'content' in put ? put : { kind: 'put', ...put }, arrival: arrival.promise, resolve: result.resolve, reject: result.reject }
       const settle = (command: PutCommand | null): void => {
         job.command ??= command
         job.arrival = null
@@ -168,7 +167,7 @@ async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptio
     const outcomes = await runGroup(lane, jobs, options)
     for (const [index, job] of jobs.entries()) settle(job, outcomes[index] as Outcome)
   } catch (error) {
-    if (error === notArrived || error === notForeseen) return runArrived(lane, jobs, options)
+    if (error === notAsPrepared) return runArrived(lane, jobs, options)
     const cause = clientError(error)
     const hopeless = cause instanceof S3Error && cause.code === 'ServiceUnavailable'
     if (jobs.length > 1 && !hopeless) {
@@ -183,12 +182,9 @@ async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptio
 /** What has come runs now, each of the others in a group of its own time. */
 async function runArrived(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<void> {
   for (const job of jobs) void job.arrival?.then(() => lane.again(job))
-  const [gone, here] = [jobs.filter(isCancelled), jobs.filter((job) => job.arrival === null && !isCancelled(job))]
-  for (const job of gone) settle(job, cancelled)
+  const here = jobs.filter((job) => job.arrival === null)
   if (here.length > 0) await runJobs(lane, here, options)
 }
-
-const isCancelled = ({ arrival, command }: Job): boolean => arrival === null && command === null
 
 function settle(job: Job, outcome: Outcome): void {
   if (outcome.ok) job.resolve(outcome.value)
@@ -224,15 +220,14 @@ interface Transaction {
   outcomes: Outcome[]
 }
 
-const notArrived = new Error('a prepared command did not come in time')
-const notForeseen = new Error('a prepared command did not come, or was another one than foreseen')
+const notAsPrepared = new Error('a prepared command did not come in time, or was another one than foreseen')
 
 async function arrived(jobs: readonly Job[]): Promise<void> {
   const arrivals = jobs.flatMap((job) => job.arrival ?? [])
   if (arrivals.length === 0) return
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(reject, arrivalMsMax, notArrived)
+    timer = setTimeout(reject, arrivalMsMax, notAsPrepared)
   })
   await Promise.race([Promise.all(arrivals), late]).finally(() => clearTimeout(timer))
 }
@@ -244,7 +239,7 @@ async function runTransaction(client: pg.Client, jobs: readonly Job[], transacti
   const put = foreseen === null ? null : await goAhead(client, needs, foreseen, lane, options)
   if (put !== null && put.result !== null) {
     await arrived(jobs)
-    if (jobs[0]?.command !== foreseen) throw notForeseen
+    if (jobs[0]?.command !== foreseen) throw notAsPrepared
     transaction.outcomes = [{ ok: true, value: put.result }]
     return end(client, [], put.transactionId, jobs, transaction, options)
   }
@@ -267,17 +262,18 @@ async function end(client: pg.Client, writes: readonly Statement[], id: string |
   failpoint?.('after COMMIT', kindsOf(jobs))
 }
 
-/** The put of a group that can be written before its bytes are durable: one that is alone, and on its way still. */
+/** The put of a group that can be written before its bytes are durable: one that is alone, foreseen, and on its way still. */
 function foreseenOf([job, ...others]: readonly Job[], { buckets }: GroupNeeds, lane: Lane): PutCommand | null {
-  if (job === undefined || others.length > 0 || job.arrival === null || job.foreseen === null || !arePlain(buckets, lane.plain)) return null
-  return canGoAhead(job.foreseen) ? job.foreseen : null
+  if (job === undefined || others.length > 0 || job.arrival === null || !arePlain(buckets, lane.plain)) return null
+  const { needs } = job
+  return needs.kind === 'put' && 'content' in needs && canGoAhead(needs) ? needs : null
 }
 
 const arePlain = (buckets: ReadonlySet<number>, plain: ReadonlySet<number>): boolean => [...buckets].every((id) => plain.has(id))
 
 async function goAhead(client: pg.Client, needs: GroupNeeds, command: PutCommand, lane: Lane, { now, meters }: CommitterOptions): Promise<PutAhead> {
   const [began, at] = [performance.now(), now()]
-  const answers = await roundTrip(client, [begin, lockStatement(needs.locks), putAhead(command, lane.shard, at)])
+  const answers = await roundTrip(client, [...opening(needs), putAhead(command, lane.shard, at)])
   meters.queries.of('transaction_ahead').observe((performance.now() - began) / 1000)
   return putAheadAnswer(command, answers.at(-1)?.rows ?? [], at)
 }
@@ -287,7 +283,7 @@ async function readState(client: pg.Client, needs: GroupNeeds, now: () => number
   const state = emptyState(needs)
   const { always, versioned } = groupReads(needs)
   const expected = arePlain(needs.buckets, plain)
-  await read(client, state, locked ? [] : [begin, lockStatement(needs.locks)], expected ? always : [...always, ...versioned])
+  await read(client, state, locked ? [] : opening(needs), expected ? always : [...always, ...versioned])
   const isPlain = [...state.buckets.values()].every(({ versioning }) => versioning === 'off')
   if (expected && !isPlain) await read(client, state, [], versioned)
   if (plain.size + needs.buckets.size > plainBucketsMax) plain.clear()
@@ -309,6 +305,8 @@ const kindsOf = (jobs: readonly Job[]): string => jobs.map(({ command }) => `${c
 const cancelled: Outcome = { ok: true, value: null }
 
 const begin: Statement = { name: 'begin', text: 'BEGIN', values: [] }
+/** How each transaction of a group begins. */
+const opening = ({ locks }: GroupNeeds): Statement[] => [begin, lockStatement(locks)]
 const commit: Statement = { name: 'commit', text: 'COMMIT', values: [] }
 const rollback: Statement = { name: 'rollback', text: 'ROLLBACK', values: [] }
 

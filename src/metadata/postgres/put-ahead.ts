@@ -2,7 +2,7 @@ import { evaluateWrite } from '../../domain/conditions.ts'
 import type { PutCommand, PutResult } from '../store.ts'
 import type { Statement } from './connect.ts'
 import { packedEtag } from './packed.ts'
-import { identityOfRow, newVersionRow, type VersionRow, type WireRow } from './rows.ts'
+import { identityOfRow, newVersionRow, type WireRow } from './rows.ts'
 
 /**
  * A put that is written before its bytes are durable, by the transaction that waits for them: then nothing but the COMMIT is left to do.
@@ -31,21 +31,15 @@ const text = `WITH put AS (
   SELECT pg_current_xact_id()::text, (SELECT seq FROM put), (SELECT owner_account_id FROM put)`
 
 /** The statement, for a transaction that holds the locks of the put and has changed nothing yet. `now`: epoch ms. */
-export function putAhead(command: PutCommand, shard: number, now: number): Statement {
-  const row = rowOf(command, 0, null, now)
-  return {
-    name: 'put_ahead', text,
-    values: [command.bucketId, command.ownerAccountId, shard, row.size, now, row.key, packedEtag(row.etag), row.checksum, row.metadata, row.tags, row.manifest],
-  }
+export function putAhead({ bucketId, key, ownerAccountId, content }: PutCommand, shard: number, now: number): Statement {
+  const { size, etag, checksum, metadata, tags, manifest } = newVersionRow({ bucketId, key, seq: 0, nonce: null, lastModified: now, owner: null, content, before: undefined })
+  return { name: 'put_ahead', text, values: [bucketId, ownerAccountId, shard, size, now, key, packedEtag(etag), checksum, metadata, tags, manifest] }
 }
 
-export function putAheadAnswer(command: PutCommand, rows: readonly WireRow[], now: number): PutAhead {
+export function putAheadAnswer({ bucketId, key, content }: PutCommand, rows: readonly WireRow[], now: number): PutAhead {
   const [transactionId, seq, owner] = rows[0] ?? []
   if (typeof transactionId !== 'string') throw new Error('the database gave no transaction id')
   if (typeof seq !== 'string') return { transactionId, result: null }
-  const identity = identityOfRow(rowOf(command, Number(seq), owner ?? null, now), true)
-  return { transactionId, result: { ok: true, version: { ...identity, ...command.content, isDeleteMarker: false }, versioning: 'off' } }
+  const identity = identityOfRow({ bucketId, key, seq: Number(seq), nonce: null, lastModified: now, owner: owner ?? null }, true)
+  return { transactionId, result: { ok: true, version: { ...identity, ...content, isDeleteMarker: false }, versioning: 'off' } }
 }
-
-const rowOf = ({ bucketId, key, content }: PutCommand, seq: number, owner: string | null, now: number): VersionRow =>
-  newVersionRow({ bucketId, key, seq, nonce: null, lastModified: now, owner, content, before: undefined })

@@ -71,7 +71,7 @@ export function versionRow(row: WireRow, at = 0): VersionRow {
 export const versionIdOfRow = ({ seq, nonce }: Pick<VersionRow, 'seq' | 'nonce'>): string =>
   nonce === null ? 'null' : versionIdOf(seq, BigInt(nonce) & 0xffffffffffffffffn)
 
-export const identityOfRow = (row: VersionRow, isLatest: boolean): VersionIdentity => ({
+export const identityOfRow = (row: Pick<VersionRow, 'bucketId' | 'key' | 'seq' | 'nonce' | 'lastModified' | 'owner'>, isLatest: boolean): VersionIdentity => ({
   bucketId: row.bucketId,
   key: row.key,
   seq: row.seq,
