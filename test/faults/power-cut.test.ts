@@ -2,4 +2,4 @@ import { testShortly } from '../support/promise.ts'
 import { journalMissing } from './journal/library.ts'
 import * as powerCut from './promises/power-cut.ts'
 
-testShortly(powerCut, { seconds: 3, patientSeconds: 20, patientCasesMin: 51, missing: journalMissing })
+testShortly(powerCut, { seconds: 3, patientSeconds: 20, casesMin: 51, missing: journalMissing })

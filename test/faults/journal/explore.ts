@@ -16,6 +16,8 @@ export interface ExploreOptions {
   readonly random: Random
   /** When to stop, whatever is left. */
   readonly until: number
+  /** Distinct states to look at in any case: what a run shows is not a matter of how fast its machine is. */
+  readonly statesMin: number
   /** Distinct states after which to stop. */
   readonly statesMax: number
   /** States for which the sweeper is run on a real PostgreSQL: one in so many. */
@@ -62,7 +64,7 @@ interface Tools {
   readonly store: MetadataStore
 }
 
-function createSearch(recording: Recording, { random, until, statesMax, sweepEvery, violationsMax = 20 }: ExploreOptions, { stage, inspector, client, store }: Tools) {
+function createSearch(recording: Recording, { random, until, statesMin, statesMax, sweepEvery, violationsMax = 20 }: ExploreOptions, { stage, inspector, client, store }: Tools) {
   const { entries, snapshots, workload } = recording
   const rows = rowsAt(entries)
   const read = new Map<number, Rows>()
@@ -77,7 +79,7 @@ function createSearch(recording: Recording, { random, until, statesMax, sweepEve
     return { rows: known, bodies: workload.bodies }
   }
 
-  const over = (): boolean => violations.length >= violationsMax || seen.size >= statesMax || Date.now() > until
+  const over = (): boolean => violations.length >= violationsMax || seen.size >= statesMax || (seen.size >= statesMin && Date.now() > until)
 
   /** The same thing in many states is told once. */
   function report(text: string, where: string): void {

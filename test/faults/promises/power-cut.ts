@@ -38,7 +38,7 @@ async function onePart(recording: Recording, random: Random, end: number, short:
   const began = Date.now()
   // However long the recording took on a busy machine, something is looked at.
   const until = Math.max(end, began + 8000)
-  const { states, places, sweeps, violations } = await explore(recording, { random, until, statesMax: short ? 400 : 1_000_000, sweepEvery: 20 })
+  const { states, places, sweeps, violations } = await explore(recording, { random, until, statesMin: 60, statesMax: short ? 400 : 1_000_000, sweepEvery: 20 })
   const took = (Date.now() - began) / 1000
   say(`${states} distinct states at ${places} places, ${sweeps} of them swept, in ${took.toFixed(0)} s: ${(states / took).toFixed(0)} states/s`)
   const restarts = violations.length > 0 ? [] : await restartsOnCrashStates(recording, random, short ? 1 : 4)
