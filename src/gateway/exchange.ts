@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { S3Error } from '../domain/errors.ts'
 import { errorStatus } from '../protocol/errors.ts'
+import { releaseReply } from '../protocol/reply.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
 import type { Access, AccessLog } from '../telemetry/access-log.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -78,7 +79,7 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
     if (options.tracer) request.span = options.tracer.start(incoming.headers['traceparent'] as string | undefined)
     if (options.admission?.active === true) options.admission.arrive(request.remoteAddress, request.bodyBytes)
     reply = await options.handle(request)
-    if (outgoing.destroyed) release(reply, (error) => s3ErrorOf(error, options.log, requestId, incoming))
+    if (outgoing.destroyed) releaseReply(reply, (error) => s3ErrorOf(error, options.log, requestId, incoming))
     else {
       const sent = request.span?.begin('answer')
       await writeReply(outgoing, reply, contextOf(options, state, incoming, request, requestId))
@@ -86,7 +87,7 @@ async function answer(options: ExchangeOptions, state: State, incoming: Incoming
     }
   } catch (error) {
     failure = error
-    if (reply !== undefined) release(reply, () => undefined)
+    if (reply !== undefined) releaseReply(reply, () => undefined)
     const context = contextOf(options, state, incoming, request, requestId)
     const refused = context.toS3Error(error)
     if (!outgoing.headersSent && !outgoing.destroyed) writeError(outgoing, refused, context)
@@ -128,13 +129,6 @@ function bodyBytes(reply: Reply | undefined): number {
   if (body === undefined) return 0
   if (typeof body === 'string') return Buffer.byteLength(body)
   return 'kind' in body ? (body.kind === 'stream' ? body.length : 0) : body.length
-}
-
-/** A reply that nobody gets: its reader still holds a descriptor, and what it waits for may fail with nobody to tell. */
-function release({ body }: Reply, failed: (error: unknown) => void): void {
-  if (typeof body !== 'object' || !('kind' in body)) return
-  if (body.kind === 'stream') body.reader.close()
-  else body.result.catch(failed)
 }
 
 function contextOf(

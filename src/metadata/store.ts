@@ -14,10 +14,11 @@ import type {
  */
 export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore, CheckStore, AdminStore {
   /**
-   * To be awaited at the beginning of a request, before `bucket` and `accessKey`: what these remember is then no older than this
-   * call, whichever process changed it. Null when no other process changes this database.
+   * To be called at the beginning of a request. Once it is awaited, what `bucket` and `accessKey` remember is no older than this call,
+   * whichever process changed it. What they told between the call and its end was as current when it resolves to false; when to true, it may
+   * have been old. Null when no other process changes this database.
    */
-  catchUp(): Promise<void> | null
+  catchUp(): Promise<boolean> | null
   /** Resolves when a query was answered; rejects when the database is away. For readiness. */
   ping(): Promise<void>
   close(): Promise<void>

@@ -6,6 +6,7 @@ import type { Bucket, Principal } from '../domain/model.ts'
 import { isBucketName } from '../domain/names.ts'
 import type { MetadataStore } from '../metadata/store.ts'
 import { hoistHeaders } from '../protocol/hoisted.ts'
+import { releaseReply } from '../protocol/reply.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
 import type { Context, Operation } from './operation.ts'
 import { compileRoutes } from './routes.ts'
@@ -43,9 +44,38 @@ interface Kit extends DispatchOptions {
   readonly match: (request: S3Request) => Operation
 }
 
-async function handle(options: Kit, request: S3Request): Promise<Reply> {
-  const caughtUp = options.metadata.catchUp()
-  if (caughtUp !== null) await caughtUp
+async function handle(kit: Kit, request: S3Request): Promise<Reply> {
+  const outdated = kit.metadata.catchUp()
+  if (outdated === null) return run(kit, request, { admitted: false })
+  if (request.method === 'GET' || request.method === 'HEAD') return readMeanwhile(kit, request, outdated)
+  await outdated
+  return run(kit, request, { admitted: false })
+}
+
+/**
+ * What is remembered of buckets and keys is nearly always current, and what only reads can be done over: it is done while the proof is on
+ * its way, in the same round trip to the database, and answered once that is there; an error too.
+ */
+async function readMeanwhile(kit: Kit, request: S3Request, outdated: Promise<boolean>): Promise<Reply> {
+  const { headers } = request
+  const attempt: Attempt = { admitted: false }
+  const [proof, first] = await Promise.allSettled([outdated, run(kit, request, attempt)])
+  if (proof.status === 'fulfilled' && !proof.value) {
+    if (first.status === 'fulfilled') return first.value
+    throw first.reason
+  }
+  if (first.status === 'fulfilled') releaseReply(first.value, () => undefined)
+  if (proof.status === 'rejected') throw proof.reason
+  request.headers = headers
+  return run(kit, request, attempt)
+}
+
+/** What is done once for a request, however often it is run. */
+interface Attempt {
+  admitted: boolean
+}
+
+async function run(options: Kit, request: S3Request, attempt: Attempt): Promise<Reply> {
   const { span } = request
   const verified = span?.begin('authenticate')
   const authenticated = await options.auth.authenticate(request)
@@ -56,8 +86,11 @@ async function handle(options: Kit, request: S3Request): Promise<Reply> {
   request.operation = operation.name
   const names = targetNames(request)
   const { principal } = authenticated
-  const turn = options.admit?.(request, principal, names.bucket) ?? null
-  if (turn !== null) await turn
+  if (!attempt.admitted) {
+    attempt.admitted = true
+    const turn = options.admit?.(request, principal, names.bucket) ?? null
+    if (turn !== null) await turn
+  }
   const authorise = (action: string, bucket: string, key: string): void => options.auth.authorise(principal, action, resourceArn(bucket, key))
   const allowed = span?.begin('authorise')
   if (operation.authorises !== 'itself') authorise(actionOf(operation, request), names.bucket, names.key)

@@ -50,6 +50,18 @@ describe('two server processes', () => {
     }
   })
 
+  test('a presigned read that is done over, because a bucket has changed meanwhile, obeys its URL as before', async () => {
+    const path = `/${await newBucket(server.client)}`
+    expect((await via(0, { method: 'PUT', path: `${path}/k`, body: 'read' })).status).toBe(200)
+    for (let turn = 0; turn < 10; turn++) {
+      for (const Status of ['Enabled', 'Suspended']) {
+        const body = `<VersioningConfiguration><Status>${Status}</Status></VersioningConfiguration>`
+        expect((await via(turn, { method: 'PUT', path: `${path}?versioning`, body })).status).toBe(200)
+        expect((await via(turn + 1, { path: `${path}/k?x-amz-request-payer=requester`, sign: 'presigned' })).text).toBe('read')
+      }
+    }
+  })
+
   test('name their requests apart', async () => {
     const ids = await Promise.all(Array.from({ length: 200 }, async (_, turn) => (await via(turn, { path: '/' })).headers['x-amz-request-id']))
     expect(new Set(ids).size).toBe(200)

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MetadataStore } from '../../src/metadata/store.ts'
 import { startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
@@ -54,6 +55,27 @@ test('a bucket that is made, changed, deleted and made again by one is so for th
     }
   }))
   await readers.stop()
+})
+
+test('who asks is told that what it read meanwhile may have been old, whosever look finds the change', async () => {
+  const [here, there] = [storeOf(0), storeOf(1)]
+  const made = await there.createBucket({ name: 'changed-meanwhile', accountId: testAccountId, region: 'us-east-1' })
+  await here.catchUp()
+  expect(await here.catchUp()).toBe(false)
+  let bothUnderWay = false
+  while (!bothUnderWay) {
+    await there.setVersioning(made.ok ? made.bucket.id : 0, 'enabled')
+    let answered = false
+    const first = here.catchUp()?.finally(() => void (answered = true))
+    // Calls of one turn share a look.
+    for (let turns = 0; turns < 2; turns++) await turn()
+    const second = here.catchUp()
+    bothUnderWay = !answered
+    expect(await first).toBe(true)
+    if (bothUnderWay) expect(await second).toBe(true)
+    else await second
+  }
+  expect(await here.catchUp()).toBe(false)
 })
 
 test('who is alone with the database asks nothing', async () => {

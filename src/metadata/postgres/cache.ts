@@ -47,9 +47,11 @@ export async function countChange(client: pg.PoolClient): Promise<void> {
  * The proof that what is remembered is current, wherever it is changed: one row counts the changes, each in the transaction that
  * makes it. Who has read the row after a change was answered sees it counted; and as `forget` was called then, whatever is
  * remembered from then on was read from the database after that change. Those who ask in one turn of the event loop share one look.
+ * Resolves to whether anything was forgotten since the call, for this look or another: what was remembered meanwhile may have been old.
  */
-export function catchingUp(line: Line, forget: () => void): () => Promise<void> {
+export function catchingUp(line: Line, forget: () => void): () => Promise<boolean> {
   let known: string | null = null
+  let forgotten = 0
   let next: Promise<void> | null = null
 
   async function look(): Promise<void> {
@@ -57,12 +59,17 @@ export function catchingUp(line: Line, forget: () => void): () => Promise<void> 
     const version = row?.[0] ?? null
     if (version !== null && version === known) return
     known = version
+    forgotten += 1
     forget()
   }
-  return () => (next ??= new Promise((resolve, reject) => {
-    setImmediate(() => {
-      next = null
-      look().then(resolve, reject)
+  return () => {
+    const before = forgotten
+    next ??= new Promise((resolve, reject) => {
+      setImmediate(() => {
+        next = null
+        look().then(resolve, reject)
+      })
     })
-  }))
+    return next.then(() => forgotten !== before)
+  }
 }
