@@ -27,7 +27,7 @@ export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, 
 export interface ObjectStore {
   /**
    * The current version (versionId undefined) or a named one (`null` or 32 hex digits). Null when there is none; a delete
-   * marker is returned as such.
+   * marker is returned as such. Others may be given the same object.
    */
   version(bucketId: number, key: string, versionId?: string): Promise<AnyVersion | null>
   commit(command: PutCommand): Promise<PutResult>

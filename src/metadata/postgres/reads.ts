@@ -3,6 +3,7 @@ import { parseVersionId } from '../../versioning/versions.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Line } from './connect.ts'
 import { lookUp, ofKey } from './look-up.ts'
+import type { Reading, VersionCache } from './version-cache.ts'
 import { versionIdOfRow, versionOfRow, versionRow, type VersionRow, type WireRow } from './rows.ts'
 
 /** Point look-ups of versions, as many at a time as were asked for in one turn of the event loop. */
@@ -24,13 +25,15 @@ const foundRow = (bucketId: number, key: string, row: WireRow): VersionRow =>
   versionRow([row[0], row[1], row[2], row[3], String(bucketId), key, row[4], row[5], row[6], row[7], row[8], row[9], row[10], null] as WireRow)
 const batchMax = 128
 
-export function openVersionReads(line: Line): VersionReads {
+/** `cache`: where current versions are remembered; null when they are not. */
+export function openVersionReads(line: Line, cache: VersionCache | null = null): VersionReads {
   let asked: Asked[] = []
 
+  /** What is remembered, too, is answered for all at once: each step of many requests finds its code in the processor's cache. */
   const flush = (): void => {
-    const batch = asked
+    const batch = cache === null ? asked : answeredFrom(cache, asked)
     asked = []
-    for (let at = 0; at < batch.length; at += batchMax) void answer(line, batch.slice(at, at + batchMax))
+    for (let at = 0; at < batch.length; at += batchMax) void answer(line, batch.slice(at, at + batchMax), cache)
   }
 
   return {
@@ -44,20 +47,32 @@ export function openVersionReads(line: Line): VersionReads {
   }
 }
 
-async function answer(line: Line, batch: readonly Asked[]): Promise<void> {
+/** Resolves those that are remembered; the others. */
+function answeredFrom(cache: VersionCache, batch: readonly Asked[]): Asked[] {
+  return batch.filter(({ bucketId, key, resolve }) => {
+    const known = cache.get(bucketId, key)
+    if (known !== undefined) resolve(known)
+    return known === undefined
+  })
+}
+
+async function answer(line: Line, batch: readonly Asked[], cache: VersionCache | null): Promise<void> {
+  const readings = cache === null ? [] : batch.map(({ bucketId, key }) => cache.reading(bucketId, key))
   try {
-    const missing = answered(batch, batch.length === 1 ? await readOne(line, batch[0] as Asked) : await readMany(line, batch))
+    const missing = answered(batch, batch.length === 1 ? await readOne(line, batch[0] as Asked) : await readMany(line, batch), readings)
     if (missing.length === 0) return
     // A delete marker may be there instead, or by now an object: one statement over both tables sees each key at one moment.
-    for (const { resolve } of answered(missing, await readEither(line, missing))) resolve(null)
+    for (const { resolve } of answered(missing, await readEither(line, missing), [])) resolve(null)
   } catch (error) {
     // Those that were answered do not hear it.
     for (const { reject } of batch) reject(error)
+  } finally {
+    for (const reading of readings) reading?.ended()
   }
 }
 
 /** Resolves those whose row is there; the others. */
-function answered(batch: readonly Asked[], rows: readonly (WireRow | undefined)[]): Asked[] {
+function answered(batch: readonly Asked[], rows: readonly (WireRow | undefined)[], readings: readonly (Reading | null)[]): Asked[] {
   const missing: Asked[] = []
   for (const [index, one] of batch.entries()) {
     const row = rows[index]
@@ -67,13 +82,17 @@ function answered(batch: readonly Asked[], rows: readonly (WireRow | undefined)[
     }
     // A row that cannot be decoded fails its own reader, not the others.
     try {
-      one.resolve(versionOfRow(foundRow(one.bucketId, one.key, row), true))
+      const version = versionOfRow(foundRow(one.bucketId, one.key, row), true)
+      readings[index]?.found(version, charactersOf(row))
+      one.resolve(version)
     } catch (error) {
       one.reject(error)
     }
   }
   return missing
 }
+
+const charactersOf = (row: WireRow): number => row.reduce((sum, field) => sum + (field?.length ?? 0), 0)
 
 const oneText = `SELECT ${columns('o')} FROM objects o WHERE o.bucket_id = $1 AND o.key = $2`
 const readOne = (line: Line, { bucketId, key }: Asked): Promise<WireRow[]> => line.query({ name: 'version', text: oneText, values: [bucketId, key] })

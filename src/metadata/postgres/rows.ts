@@ -173,9 +173,11 @@ export function metadataText(metadata: ObjectMetadata): string | null {
   return Object.keys(system).length === 0 && Object.keys(user).length === 0 ? null : JSON.stringify({ system, user })
 }
 
-export const metadataOf = (text: string | null): ObjectMetadata => text === null ? { system: {}, user: {} } : JSON.parse(text) as ObjectMetadata
+const noMetadata: ObjectMetadata = { system: {}, user: {} }
+const noTags: readonly Tag[] = []
+export const metadataOf = (text: string | null): ObjectMetadata => text === null ? noMetadata : JSON.parse(text) as ObjectMetadata
 export const tagsText = (tags: readonly Tag[]): string | null => tags.length === 0 ? null : JSON.stringify(tags)
-export const tagsOf = (text: string | null): readonly Tag[] => text === null ? [] : JSON.parse(text) as Tag[]
+export const tagsOf = (text: string | null): readonly Tag[] => text === null ? noTags : JSON.parse(text) as Tag[]
 
 export function checksumOf(algorithm: string | null, type: string | null, value: string | null): Checksum | null {
   return algorithm === null ? null : { algorithm: algorithm as ChecksumAlgorithm, type: type as ChecksumType, value: value as string }

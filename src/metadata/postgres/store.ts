@@ -14,6 +14,7 @@ import { migrateSchema } from './migrate.ts'
 import { openMultipart } from './multipart.ts'
 import { openVersionReads } from './reads.ts'
 import { openSweep } from './sweep.ts'
+import { createVersionCache } from './version-cache.ts'
 
 export interface PostgresStoreOptions {
   readonly connection: pg.ClientConfig
@@ -21,7 +22,7 @@ export interface PostgresStoreOptions {
   readonly masterKey: Buffer
   readonly log: (message: string) => void
   readonly now: () => number
-  /** Other processes change the same database: what is remembered has to be proven current. */
+  /** Other processes change the same database: what is remembered has to be proven current, and versions of objects are not remembered. */
   readonly shared: boolean
   /** Connections are made when they are first needed: for a process that sweeps and supervises. */
   readonly lazy?: boolean
@@ -64,7 +65,10 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     keys.clear()
   })
   if (options.prepared !== true) await warnOfUnsafeServer(reads, log)
-  const committer = openCommitter({ connection, log, now, waitMs, lazy, meters })
+  // Who is alone knows of every change of an object.
+  const versions = options.shared ? null : createVersionCache(cacheMeter(meters, 'versions'))
+  const opened = openCommitter({ connection, log, now, waitMs, lazy, meters })
+  const committer = versions?.watched(opened) ?? opened
 
   const close = async (): Promise<void> => {
     await committer.close()
@@ -74,7 +78,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   let closed: Promise<void> | null = null
 
   return {
-    version: openVersionReads(reads).version,
+    version: openVersionReads(reads, versions).version,
     // The overloads of `commit` pair each command with its result; the committer keeps that pairing in its plans.
     commit: committer.commit as ObjectStore['commit'],
     prepare: committer.prepare,

@@ -1,0 +1,155 @@
+import { LRUCache } from 'lru-cache'
+import { S3Error } from '../../domain/errors.ts'
+import type { AnyVersion, ObjectVersion } from '../../domain/model.ts'
+import type { CacheMeter } from '../../telemetry/metrics.ts'
+import type { Command } from '../store.ts'
+import type { Committer } from './committer.ts'
+import { keyName } from './group-state.ts'
+
+/**
+ * Current versions that were read, for a process that is alone with its database: what changes them goes through its own committer, which
+ * is asked to pass by here (`watched`). From when a command is accepted until its outcome is known, its key is not remembered: neither what
+ * was read before, nor what a look-up brings that began before it ended. So what is remembered is what the database would say now.
+ */
+export interface VersionCache {
+  get(bucketId: number, key: string): ObjectVersion | undefined
+  /** When a look-up begins: null when what it will find must not be remembered. */
+  reading(bucketId: number, key: string): Reading | null
+  /** The committer, whose commands are seen. */
+  watched(committer: Committer): Committer
+}
+
+export interface Reading {
+  /** `bytes`: how much of the row has no fixed length. */
+  found(version: AnyVersion, bytes: number): void
+  /** There is nothing, or nothing was found out. */
+  ended(): void
+}
+
+const entriesMax = 50_000
+/** As estimated by `entryBytes`. */
+const bytesMax = 32 * 1024 * 1024
+/** The objects and strings that every version consists of. */
+const entryBytes = 900
+/** Longer rows are few, and what they cost is not their look-up. */
+const rowBytesMax = 4096
+/** Nobody should change the rows of a running server by hand; who does it anyway is not ignored for ever. */
+const lifeMs = 30_000
+/** So many keys may be in doubt. When there are more, something is very wrong, and nothing is remembered any more. */
+const doubtfulMax = 10_000
+
+/** Committed: it ran and held the lock of its key. Refused: it never ran. */
+type End = 'committed' | 'refused' | 'in doubt'
+
+interface Changing {
+  running: number
+  /** Commands whose outcome was not found out: their transaction may still be on its way. */
+  doubts: number
+}
+
+export function createVersionCache(meter: CacheMeter): VersionCache {
+  const entries = new LRUCache<string, ObjectVersion>({ max: entriesMax, maxSize: bytesMax, ttl: lifeMs, ttlResolution: 1000 })
+  const readings = new Map<string, Reading>()
+  const changes = new Map<string, Changing>()
+  let doubtful = 0
+  let closed = false
+
+  function close(): void {
+    closed = true
+    for (const each of [entries, readings, changes]) each.clear()
+  }
+
+  /** Returns what is to be called with how it ended. */
+  function changing(name: string): (end: End) => void {
+    if (closed) return () => undefined
+    entries.delete(name)
+    readings.delete(name)
+    const change = changes.get(name) ?? { running: 0, doubts: 0 }
+    changes.set(name, change)
+    change.running += 1
+    const before = change.doubts
+    return (end) => {
+      change.running -= 1
+      if (end === 'in doubt') {
+        if (change.doubts === 0) doubtful += 1
+        change.doubts += 1
+        if (doubtful > doubtfulMax) close()
+      } else if (end === 'committed' && before > 0 && change.doubts === before) {
+        // Whoever held the key's lock before it is through.
+        change.doubts = 0
+        doubtful -= 1
+      }
+      if (change.running === 0 && change.doubts === 0) changes.delete(name)
+    }
+  }
+
+  return {
+    get(bucketId, key) {
+      const known = entries.get(keyName(bucketId, key))
+      if (known === undefined) meter.misses += 1
+      else meter.hits += 1
+      return known
+    },
+
+    reading(bucketId, key) {
+      const name = keyName(bucketId, key)
+      if (closed || changes.has(name) || readings.has(name)) return null
+      const ended = (): void => {
+        if (readings.get(name) === reading) readings.delete(name)
+      }
+      const reading: Reading = {
+        found(version, bytes) {
+          const size = entryBytes + 2 * (bytes + name.length)
+          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(name) === reading) entries.set(name, withOwnKey(version), { size })
+          ended()
+        },
+        ended,
+      }
+      readings.set(name, reading)
+      return reading
+    },
+
+    watched: (committer) => ({
+      ...committer,
+      commit: (command) => {
+        const name = changedKey(command)
+        return name === null ? committer.commit(command) : endingWith(committer.commit(command), changing(name))
+      },
+      prepare: (put) => {
+        const prepared = committer.prepare(put)
+        if (prepared === null) return null
+        let ended: ((end: End) => void) | null = changing(keyName(put.bucketId, put.key))
+        const taken = (): ((end: End) => void) | null => {
+          const mine = ended
+          ended = null
+          return mine
+        }
+        return {
+          commit: (command) => endingWith(prepared.commit(command), taken() ?? changing(keyName(put.bucketId, put.key))),
+          cancel: () => {
+            prepared.cancel()
+            taken()?.('refused')
+          },
+        }
+      },
+    }),
+  }
+}
+
+/** The key is a piece of its request's URL, all of which would be remembered with it. */
+const withOwnKey = (version: ObjectVersion): ObjectVersion => ({ ...version, key: Buffer.from(version.key).toString() })
+
+function changedKey(command: Command): string | null {
+  return command.kind === 'put-part' || command.kind === 'abort' ? null : keyName(command.bucketId, command.key)
+}
+
+async function endingWith<Result>(result: Promise<Result>, ended: (end: End) => void): Promise<Result> {
+  try {
+    const value = await result
+    ended('committed')
+    return value
+  } catch (error) {
+    ended(error instanceof S3Error && error.code === 'SlowDown' ? 'refused' : 'in doubt')
+    throw error
+  }
+}
