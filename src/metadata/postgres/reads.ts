@@ -62,7 +62,7 @@ async function answer(line: Line, batch: readonly Asked[], cache: VersionCache |
     const missing = answered(batch, batch.length === 1 ? await readOne(line, batch[0] as Asked) : await readMany(line, batch), readings)
     if (missing.length === 0) return
     // A delete marker may be there instead, or by now an object: one statement over both tables sees each key at one moment.
-    for (const { resolve } of answered(missing, await readEither(line, missing), [])) resolve(null)
+    for (const { resolve } of answered(missing, await readEither(line, missing))) resolve(null)
   } catch (error) {
     // Those that were answered do not hear it.
     for (const { reject } of batch) reject(error)
@@ -72,7 +72,7 @@ async function answer(line: Line, batch: readonly Asked[], cache: VersionCache |
 }
 
 /** Resolves those whose row is there; the others. */
-function answered(batch: readonly Asked[], rows: readonly (WireRow | undefined)[], readings: readonly (Reading | null)[]): Asked[] {
+function answered(batch: readonly Asked[], rows: readonly (WireRow | undefined)[], readings: readonly (Reading | null)[] = []): Asked[] {
   const missing: Asked[] = []
   for (const [index, one] of batch.entries()) {
     const row = rows[index]
