@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { S3Error } from '../domain/errors.ts'
+import { perTurn } from '../domain/per-turn.ts'
 import { errorStatus } from '../protocol/errors.ts'
 import { releaseReply } from '../protocol/reply.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
@@ -45,22 +46,18 @@ export function createExchange(options: ExchangeOptions): Exchange {
   meters.watch('holdfast_connections', () => watchdog.traffic().connections)
   meters.watch('holdfast_received_bytes_total', () => watchdog.traffic().read)
   meters.watch('holdfast_sent_bytes_total', () => watchdog.traffic().written)
-  let arrived: Arrived[] = []
-  const answerAll = (): void => {
-    const batch = arrived
-    arrived = []
+  const arrive = perTurn<Arrived>((batch) => {
     for (const each of batch) {
       answer(options, state, each).catch((error: unknown) => {
         options.log.error('An answer could not be written', { error })
         each.outgoing.destroy()
       })
     }
-  }
+  })
   return {
-    // Those of one turn of the event loop are taken up together, when all are parsed: each step of many finds its code in the processor's cache.
     serve(incoming, outgoing) {
       watchdog.add(incoming, outgoing)
-      if (arrived.push({ incoming, outgoing, started: performance.now() }) === 1) setImmediate(answerAll)
+      arrive({ incoming, outgoing, started: performance.now() })
     },
     answering: (socket) => watchdog.answering(socket),
     drain() {

@@ -46,9 +46,8 @@ interface Kit extends DispatchOptions {
 
 async function handle(kit: Kit, request: S3Request): Promise<Reply> {
   const outdated = kit.metadata.catchUp()
-  if (outdated === null) return run(kit, request, { admitted: false })
-  if (request.method === 'GET' || request.method === 'HEAD') return readMeanwhile(kit, request, outdated)
-  await outdated
+  if (outdated !== null && (request.method === 'GET' || request.method === 'HEAD')) return readMeanwhile(kit, request, outdated)
+  if (outdated !== null) await outdated
   return run(kit, request, { admitted: false })
 }
 

@@ -1,4 +1,5 @@
 import type { AnyVersion } from '../../domain/model.ts'
+import { perTurn } from '../../domain/per-turn.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Line } from './connect.ts'
@@ -27,22 +28,14 @@ const batchMax = 128
 
 /** `cache`: where current versions are remembered; null when they are not. */
 export function openVersionReads(line: Line, cache: VersionCache | null = null): VersionReads {
-  let asked: Asked[] = []
-
-  /** What is remembered, too, is answered for all at once: each step of many requests finds its code in the processor's cache. */
-  const flush = (): void => {
+  const ask = perTurn<Asked>((asked) => {
     const batch = cache === null ? asked : answeredFrom(cache, asked)
-    asked = []
     for (let at = 0; at < batch.length; at += batchMax) void answer(line, batch.slice(at, at + batchMax), cache)
-  }
-
+  })
   return {
     version: (bucketId, key, versionId) => {
       if (versionId !== undefined) return namedVersion(line, bucketId, key, versionId)
-      return new Promise((resolve, reject) => {
-        asked.push({ bucketId, key, resolve, reject })
-        if (asked.length === 1) setImmediate(flush)
-      })
+      return new Promise((resolve, reject) => ask({ bucketId, key, resolve, reject }))
     },
   }
 }
