@@ -43,4 +43,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["node", "/app/scripts/healthcheck.mjs"]
 # The server itself is process 1: it takes SIGTERM, stops PostgreSQL and ends with 0. It reaps its own children; --init reaps orphans,
 # which there are only when somebody kills PostgreSQL's first process.
-ENTRYPOINT ["node", "--max-semi-space-size=32", "/app/src/main.ts"]
+ENTRYPOINT ["node", "--max-semi-space-size=32", "--v8-pool-size=2", "/app/src/main.ts"]

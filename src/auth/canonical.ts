@@ -45,9 +45,9 @@ function escapedByte(text: string, index: number): number {
   return ((high > 16 ? high - 7 : high - 1) << 4) | (low > 16 ? low - 7 : low - 1)
 }
 
-/** Whether re-encoding would change nothing: the common case, found in one pass without a new string. */
-function isCanonical(text: string, keepSlash: boolean): boolean {
-  for (let index = 0; index < text.length; index++) {
+/** Whether re-encoding would change nothing of a part of a text: the common case, found in one pass without a new string. */
+function isCanonical(text: string, keepSlash: boolean, from = 0, to = text.length): boolean {
+  for (let index = from; index < to; index++) {
     const code = text.charCodeAt(index)
     if (unreserved[code] === 1 || (keepSlash && code === slash)) continue
     if (code !== percent) return false
@@ -97,7 +97,36 @@ function canonicalComponent(text: string): string {
  * space, as it is where parameters are read. `exclude` leaves out X-Amz-Signature, which cannot cover itself.
  */
 export function canonicalQuery(rawQuery: string, exclude: string | null = null): string {
-  if (rawQuery === '') return ''
+  return queryAsSigned(rawQuery, exclude) ?? sortedQuery(rawQuery, exclude)
+}
+
+/** The query as it came, without what is left out: signers sort and encode what they sign, and most send it so. Null when it came otherwise. */
+function queryAsSigned(rawQuery: string, exclude: string | null): string | null {
+  let before = ''
+  let left: { readonly from: number; readonly to: number } | null = null
+  for (let from = 0; from < rawQuery.length;) {
+    const mark = rawQuery.indexOf('&', from)
+    const to = mark < 0 ? rawQuery.length : mark
+    const equals = rawQuery.indexOf('=', from)
+    if (equals < 0 || equals > to || mark === rawQuery.length - 1) return null
+    if (!isCanonical(rawQuery, false, from, equals) || !isCanonical(rawQuery, false, equals + 1, to)) return null
+    const name = rawQuery.slice(from, equals)
+    if (name === exclude) {
+      if (left !== null) return null
+      left = { from, to }
+    } else {
+      // Values would have to be looked at where names are equal.
+      if (name <= before) return null
+      before = name
+    }
+    from = to + 1
+  }
+  if (left === null) return rawQuery
+  if (left.to === rawQuery.length) return rawQuery.slice(0, Math.max(0, left.from - 1))
+  return rawQuery.slice(0, left.from) + rawQuery.slice(left.to + 1)
+}
+
+function sortedQuery(rawQuery: string, exclude: string | null): string {
   const pairs: { readonly name: string; readonly value: string }[] = []
   for (const piece of rawQuery.split('&')) {
     if (piece === '') continue

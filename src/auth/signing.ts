@@ -26,7 +26,15 @@ export function deriveSigningKey(secret: string, date: string, region: string, s
 /** Four HMACs a request are spared by keeping derived keys: a client signs with one key for a whole day. */
 export function createSigningKeys(): SigningKeys {
   const cache = new LRUCache<string, SigningKey>({ max: 1000 })
+  let last = { secret: '', date: '', region: '', key: null as SigningKey | null }
   return (secret, date, region) => {
+    if (last.key !== null && secret === last.secret && date === last.date && region === last.region) return last.key
+    const key = lookUp(secret, date, region)
+    last = { secret, date, region, key }
+    return key
+  }
+
+  function lookUp(secret: string, date: string, region: string): SigningKey {
     // Neither the date nor the region (checked before) can hold a slash, so that no two triples share an id.
     const id = `${date}/${region}/${secret}`
     const known = cache.get(id)

@@ -44,7 +44,19 @@ function malformedCredential(presigned: boolean, detail: string): S3Error {
  * Splits `key/date/region/s3/aws4_request` from its end, since an access key may hold a slash, and checks each part of the scope
  * against what this endpoint is. `day` is the day of the request's own timestamp.
  */
-function parseCredential(credential: string, presigned: boolean, region: string, day: string) {
+function parseCredential(credential: string, presigned: boolean, region: string, day: string): ParsedCredential {
+  if (credential === last.credential && region === last.parsed.region && day === last.parsed.date) return last.parsed
+  const parsed = splitCredential(credential, presigned, region, day)
+  last = { credential, parsed }
+  return parsed
+}
+
+type ParsedCredential = Pick<ParsedV4, 'accessKeyId' | 'date' | 'region' | 'scope'>
+
+/** Most requests bring the credential of the one before, for a whole day. */
+let last: { readonly credential: string; readonly parsed: ParsedCredential } = { credential: '', parsed: { accessKeyId: '', date: '', region: '', scope: '' } }
+
+function splitCredential(credential: string, presigned: boolean, region: string, day: string): ParsedCredential {
   const parts = credential.split('/')
   const [scopeDate, scopeRegion, service, terminator] = parts.slice(-4)
   if (parts.length < 5 || scopeDate === undefined || scopeRegion === undefined || service === undefined || terminator === undefined) {

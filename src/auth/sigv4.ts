@@ -32,10 +32,9 @@ export interface CheckedV4 {
 
 /** Host and every `x-amz-*` header are obeyed, so each must be signed: promise of the door. */
 function assertHeadersSigned(headers: ReadonlyMap<string, string>, signedHeaders: readonly string[]): void {
-  const signed = new Set(signedHeaders)
-  const missing: string[] = signed.has('host') ? [] : ['host']
+  const missing: string[] = signedHeaders.includes('host') ? [] : ['host']
   for (const name of headers.keys()) {
-    if (name.startsWith('x-amz-') && !signed.has(name)) missing.push(name)
+    if (name.startsWith('x-amz-') && !signedHeaders.includes(name)) missing.push(name)
   }
   if (missing.length === 0) return
   throw new S3Error('AccessDenied', 'There were headers present in the request which were not signed', {

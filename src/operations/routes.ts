@@ -1,5 +1,5 @@
 import { S3Error } from '../domain/errors.ts'
-import type { S3Request, Target } from '../protocol/request.ts'
+import type { S3Request } from '../protocol/request.ts'
 
 /**
  * Routing as data. A route is `METHOD scope ?param&param=value +header`:
@@ -32,8 +32,11 @@ function subResources(routes: readonly CompiledRoute<Routed>[]): ReadonlySet<str
   return names
 }
 
-function compile<Entry extends Routed>(entry: Entry): { slot: string; compiled: CompiledRoute<Entry> } {
-  const [method, scope, ...conditions] = entry.route.split(' ')
+/** By method and scope. */
+type Slots<Entry> = Map<string, Map<string, CompiledRoute<Entry>[]>>
+
+function compile<Entry extends Routed>(entry: Entry): { method: string; scope: string; compiled: CompiledRoute<Entry> } {
+  const [method = '', scope = '', ...conditions] = entry.route.split(' ')
   const params: [string, string | null][] = []
   const headers: string[] = []
   for (const condition of conditions) {
@@ -44,7 +47,7 @@ function compile<Entry extends Routed>(entry: Entry): { slot: string; compiled: 
     }
   }
   const weight = params.length * 2 + headers.length
-  return { slot: `${method} ${scope}`, compiled: { entry, params, headers, weight } }
+  return { method, scope, compiled: { entry, params, headers, weight } }
 }
 
 function identity(route: CompiledRoute<Routed>): string {
@@ -52,26 +55,28 @@ function identity(route: CompiledRoute<Routed>): string {
 }
 
 export function compileRoutes<Entry extends Routed>(entries: readonly Entry[]): Routes<Entry> {
-  const slots = new Map<string, CompiledRoute<Entry>[]>()
+  const slots: Slots<Entry> = new Map()
   for (const entry of entries) {
-    const { slot, compiled } = compile(entry)
-    const others = slots.get(slot) ?? []
+    const { method, scope, compiled } = compile(entry)
+    const scopes = slots.get(method) ?? new Map<string, CompiledRoute<Entry>[]>()
+    slots.set(method, scopes)
+    const others = scopes.get(scope) ?? []
     const twin = others.find((other) => identity(other) === identity(compiled))
     if (twin !== undefined) throw new Error(`two operations have the route '${entry.route}': ${twin.entry.name} and ${entry.name}`)
     others.push(compiled)
     others.sort((a, b) => b.weight - a.weight)
-    slots.set(slot, others)
+    scopes.set(scope, others)
   }
-  const named = subResources([...slots.values()].flat())
+  const named = subResources([...slots.values()].flatMap((scopes) => [...scopes.values()].flat()))
   return { match: (request) => match(slots, named, request) }
 }
 
 function match<Entry extends Routed>(
-  slots: ReadonlyMap<string, readonly CompiledRoute<Entry>[]>,
+  slots: Slots<Entry>,
   named: ReadonlySet<string>,
   request: Pick<S3Request, 'method' | 'target' | 'query' | 'headers'>,
 ): Entry {
-  const candidates = slots.get(slotOf(request.method, request.target)) ?? []
+  const candidates = slots.get(request.method)?.get(request.target.scope) ?? []
   for (const route of candidates) {
     if (!route.params.every(([name, value]) => (value === null ? request.query.has(name) : request.query.get(name) === value))) continue
     if (!route.headers.every((name) => request.headers.has(name))) continue
@@ -79,10 +84,6 @@ function match<Entry extends Routed>(
     return route.entry
   }
   throw new S3Error('MethodNotAllowed', undefined, { fields: { Method: request.method, ResourceType: resourceType(request, named) } })
-}
-
-function slotOf(method: string, target: Target): string {
-  return `${method} ${target.scope}`
 }
 
 /** True when the query names a sub-resource that the route does not: `DELETE /bucket?acl` must never delete the bucket. */

@@ -2,8 +2,18 @@ const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
 
 /** `Fri, 02 Jan 2026 03:04:05 GMT` of epoch ms. */
 export function httpDate(ms: number): string {
-  return new Date(ms).toUTCString()
+  const second = Math.floor(ms / 1000)
+  const day = Math.floor(second / 86_400)
+  if (day !== lastHttpDay) {
+    lastHttpDay = day
+    lastHttpDayText = new Date(day * 86_400_000).toUTCString().slice(0, -12)
+  }
+  return `${lastHttpDayText}${timeOfDay(second - day * 86_400)} GMT`
 }
+
+/** The calendar is asked once for the many objects of one day. */
+let lastHttpDay = Number.NaN
+let lastHttpDayText = ''
 
 /** `2026-01-02T03:04:05.000Z`: S3's documents have milliseconds that are always zero, as its versions have whole seconds. */
 export function isoDate(ms: number): string {
@@ -13,9 +23,10 @@ export function isoDate(ms: number): string {
     lastDay = day
     lastDayText = new Date(day * 86_400_000).toISOString().slice(0, -13)
   }
-  const rest = second - day * 86_400
-  return `${lastDayText}${twoDigits[Math.floor(rest / 3600)]}:${twoDigits[Math.floor(rest / 60) % 60]}:${twoDigits[rest % 60]}.000Z`
+  return `${lastDayText}${timeOfDay(second - day * 86_400)}.000Z`
 }
+
+const timeOfDay = (second: number): string => `${twoDigits[Math.floor(second / 3600)]}:${twoDigits[Math.floor(second / 60) % 60]}:${twoDigits[second % 60]}`
 
 /** A page of a listing has a thousand dates of mostly one day, for which the calendar is asked once. */
 let lastDay = Number.NaN

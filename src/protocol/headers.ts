@@ -5,6 +5,7 @@ import { objectTagsMax, userMetadataBytesMax } from '../domain/limits.ts'
 import type { DeleteConditions, ObjectMetadata, SystemHeaderName, Tag, WriteConditions } from '../domain/model.ts'
 import { checkTags } from '../domain/names.ts'
 import { parseHttpDate } from './dates.ts'
+import { createOwnNames } from './own-names.ts'
 import type { Headers } from './request.ts'
 import { decodeWords } from './rfc2047.ts'
 import { parseQuery } from './target.ts'
@@ -23,13 +24,20 @@ export { checksumElements, checksumHeaders, objectHeaders, versionHeaders } from
 export function makeHeaders(rawHeaders: readonly string[]): Headers {
   const entries: (readonly [string, string])[] = []
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    entries.push([(rawHeaders[i] ?? '').toLowerCase(), decodeBytes(rawHeaders[i + 1] ?? '')])
+    const name = rawHeaders[i] ?? ''
+    entries.push([ownName(name) ?? name.toLowerCase(), decodeBytes(rawHeaders[i + 1] ?? '')])
   }
   // A Map, so that a header named `__proto__` is a header; made at the first look.
   let joined: Map<string, string> | undefined
   const map = (): Map<string, string> => joined ??= join(entries)
   return { entries, get: (name) => map().get(name), has: (name) => map().has(name) }
 }
+
+/** What nearly every client sends, in small letters or as HTTP/1.1 usually spells it. */
+const ownName = createOwnNames([
+  'host', 'user-agent', 'accept', 'accept-encoding', 'connection', 'content-length', 'content-type', 'content-md5', 'expect', 'range', 'authorization', 'transfer-encoding',
+  'x-amz-date', 'x-amz-content-sha256', 'x-amz-decoded-content-length', 'x-amz-trailer', 'x-amz-user-agent', 'x-amz-sdk-checksum-algorithm', 'amz-sdk-invocation-id', 'amz-sdk-request',
+], (name) => name.replaceAll(/(?<![a-z0-9])[a-z]/g, (letter) => letter.toUpperCase()))
 
 function join(entries: Headers['entries']): Map<string, string> {
   const map = new Map<string, string>()

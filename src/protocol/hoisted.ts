@@ -5,6 +5,9 @@ const signatureParams = new Set([
   'x-amz-algorithm', 'x-amz-credential', 'x-amz-date', 'x-amz-expires', 'x-amz-signedheaders', 'x-amz-signature', 'x-amz-security-token', 'x-amz-content-sha256',
 ])
 
+/** Most of what is looked at here, told apart without another string. */
+const presignersSpelling = new Set(['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders', 'X-Amz-Signature', 'X-Amz-Content-Sha256'])
+
 /**
  * Presigners move `x-amz-*` headers into the query, where the signature covers them: S3 obeys them there as if they were headers.
  * Checksums are the exception: S3 does not take them from a presigned URL (user guide, "Download and upload objects with
@@ -13,6 +16,7 @@ const signatureParams = new Set([
 export function hoistHeaders(request: S3Request): void {
   const hoisted: (readonly [string, string])[] = []
   for (const [name, value] of request.query.entries) {
+    if (presignersSpelling.has(name)) continue
     const header = name.toLowerCase()
     if (!header.startsWith('x-amz-') || signatureParams.has(header) || isChecksum(header) || request.headers.has(header)) continue
     hoisted.push([header, value])

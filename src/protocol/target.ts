@@ -1,5 +1,6 @@
 import { S3Error } from '../domain/errors.ts'
 import { keyBytesMax } from '../domain/limits.ts'
+import { createOwnNames } from './own-names.ts'
 import type { Query, Target } from './request.ts'
 
 /** No URL object is used here: it would fold `..`, collapse slashes and re-encode, while keys and signatures need what was sent. */
@@ -74,18 +75,47 @@ export function checkKeyLength(key: string): void {
  */
 export function parseQuery(rawQuery: string): Query {
   if (rawQuery === '') return emptyQuery
-  const entries: (readonly [string, string])[] = []
+  const plain = isPlain(rawQuery)
+  const entries: Entry[] = []
+  // A presigned URL has six parameters of its signature, and each request is asked for thirty others: those are looked for among their like.
+  let signing: Entry[] = noEntries
+  let others: Entry[] = noEntries
   for (const pair of rawQuery.split('&')) {
     if (pair === '') continue
-    const mark = pair.indexOf('=')
-    entries.push(mark < 0 ? [decodeQuery(pair), ''] : [decodeQuery(pair.slice(0, mark)), decodeQuery(pair.slice(mark + 1))])
+    const entry = queryEntry(pair, plain)
+    entries.push(entry)
+    if (isOfSignature(entry[0])) (signing === noEntries ? signing = [] : signing).push(entry)
+    else (others === noEntries ? others = [] : others).push(entry)
   }
-  return {
-    entries,
-    get: (name) => entries.find(([key]) => key === name)?.[1],
-    has: (name) => entries.some(([key]) => key === name),
+  const find = (name: string): Entry | undefined => {
+    const among = isOfSignature(name) ? signing : others
+    for (const entry of among) if (entry[0] === name) return entry
+    return undefined
   }
+  return { entries, get: (name) => find(name)?.[1], has: (name) => find(name) !== undefined }
 }
+
+type Entry = readonly [name: string, value: string]
+
+const noEntries: Entry[] = []
+const capitalX = 0x58
+const isOfSignature = (name: string): boolean => name.charCodeAt(0) === capitalX
+
+/** Whether only escapes and `+` are left to be decoded. */
+const isPlain = (text: string): boolean => /^[!-~]*$/.test(text)
+
+function queryEntry(pair: string, plain: boolean): Entry {
+  const mark = pair.indexOf('=')
+  const name = mark < 0 ? pair : pair.slice(0, mark)
+  const value = mark < 0 ? '' : pair.slice(mark + 1)
+  if (plain && !pair.includes('%') && !pair.includes('+')) return [ownName(name) ?? name, value]
+  return [ownName(name) ?? decodeQuery(name), decodeQuery(value)]
+}
+
+const ownName = createOwnNames([
+  'X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders', 'X-Amz-Signature', 'X-Amz-Content-Sha256', 'X-Amz-Security-Token',
+  'x-id', 'versionId', 'uploadId', 'partNumber', 'list-type', 'prefix', 'delimiter', 'max-keys', 'encoding-type', 'continuation-token', 'start-after', 'fetch-owner',
+])
 
 const emptyQuery: Query = { entries: [], get: () => undefined, has: () => false }
 

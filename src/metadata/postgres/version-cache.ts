@@ -1,10 +1,10 @@
-import { LRUCache } from 'lru-cache'
 import { S3Error } from '../../domain/errors.ts'
 import type { AnyVersion, ObjectVersion } from '../../domain/model.ts'
 import type { CacheMeter } from '../../telemetry/metrics.ts'
 import type { Command } from '../store.ts'
 import type { Committer } from './committer.ts'
 import { keyName } from './group-state.ts'
+import { createLatelyUsed } from './lately-used.ts'
 
 /**
  * Current versions that were read, for a process that is alone with its database: what changes them goes through its own committer, which
@@ -26,7 +26,6 @@ export interface Reading {
   ended(): void
 }
 
-const entriesMax = 50_000
 /** As estimated by `entryBytes`. */
 const bytesMax = 32 * 1024 * 1024
 /** The objects and strings that every version consists of. */
@@ -48,7 +47,7 @@ interface Changing {
 }
 
 export function createVersionCache(meter: CacheMeter): VersionCache {
-  const entries = new LRUCache<string, ObjectVersion>({ max: entriesMax, maxSize: bytesMax, ttl: lifeMs, ttlResolution: 1000 })
+  const entries = createLatelyUsed<ObjectVersion>({ bytesMax, lifeMs })
   const readings = new Map<string, Reading>()
   const changes = new Map<string, Changing>()
   let doubtful = 0
@@ -100,7 +99,7 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
       const reading: Reading = {
         found(version, bytes) {
           const size = entryBytes + 2 * (bytes + name.length)
-          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(name) === reading) entries.set(name, withOwnKey(version), { size })
+          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(name) === reading) entries.set(name, withOwnKey(version), size)
           ended()
         },
         ended,

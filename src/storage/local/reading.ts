@@ -131,8 +131,24 @@ export async function readRecord(fd: number, at: number, blob: string, length: n
   return body
 }
 
+/** Small records are read into pieces of one memory: to allocate each its own takes as long as to copy it. Whoever still sends one keeps the whole. */
+const sharedBytes = 64 * 1024
+const sharedRecordBytesMax = 16 * 1024
+let shared = Buffer.alloc(0)
+let sharedUsed = 0
+
+function recordMemory(length: number): Buffer {
+  if (length > sharedRecordBytesMax) return Buffer.allocUnsafe(length)
+  if (sharedUsed + length > shared.length) {
+    shared = Buffer.allocUnsafeSlow(sharedBytes)
+    sharedUsed = 0
+  }
+  sharedUsed += length
+  return shared.subarray(sharedUsed - length, sharedUsed)
+}
+
 /** The same without waiting; null when the read would not be quick or gave no whole record: `readRecord` then says why. */
 export function readRecordAtHand(fd: number, at: number, blob: string, length: number): Uint8Array | null {
-  const bytes = Buffer.allocUnsafe(recordHeaderBytes + length)
+  const bytes = recordMemory(recordHeaderBytes + length)
   return readRecordQuickly(fd, bytes, at) === bytes.length ? recordBody(bytes, blob, length) : null
 }
