@@ -102,7 +102,7 @@ export function canonicalQuery(rawQuery: string, exclude: string | null = null):
 
 /** The query as it came, without what is left out: signers sort and encode what they sign, and most send it so. Null when it came otherwise. */
 function queryAsSigned(rawQuery: string, exclude: string | null): string | null {
-  let before = ''
+  let before = { from: 0, to: 0 }
   let left: { readonly from: number; readonly to: number } | null = null
   for (let from = 0; from < rawQuery.length;) {
     const mark = rawQuery.indexOf('&', from)
@@ -110,13 +110,12 @@ function queryAsSigned(rawQuery: string, exclude: string | null): string | null 
     const equals = rawQuery.indexOf('=', from)
     if (equals < 0 || equals > to || mark === rawQuery.length - 1) return null
     if (!isCanonical(rawQuery, false, from, equals) || !isCanonical(rawQuery, false, equals + 1, to)) return null
-    const name = rawQuery.slice(from, equals)
-    if (name === exclude) {
+    if (exclude !== null && equals - from === exclude.length && rawQuery.startsWith(exclude, from)) {
       if (left !== null) return null
       left = { from, to }
     } else {
-      // Values would have to be looked at where names are equal.
-      if (name <= before) return null
+      const name = { from, to: equals }
+      if (!inOrder(rawQuery, before, name)) return null
       before = name
     }
     from = to + 1
@@ -124,6 +123,16 @@ function queryAsSigned(rawQuery: string, exclude: string | null): string | null 
   if (left === null) return rawQuery
   if (left.to === rawQuery.length) return rawQuery.slice(0, Math.max(0, left.from - 1))
   return rawQuery.slice(0, left.from) + rawQuery.slice(left.to + 1)
+}
+
+/** Whether one piece of a text sorts before another. Where they are equal, what follows them would have to be looked at: that is not told. */
+function inOrder(text: string, a: { readonly from: number; readonly to: number }, b: { readonly from: number; readonly to: number }): boolean {
+  const length = Math.min(a.to - a.from, b.to - b.from)
+  for (let index = 0; index < length; index++) {
+    const difference = text.charCodeAt(a.from + index) - text.charCodeAt(b.from + index)
+    if (difference !== 0) return difference < 0
+  }
+  return a.to - a.from < b.to - b.from
 }
 
 function sortedQuery(rawQuery: string, exclude: string | null): string {

@@ -108,9 +108,13 @@ export function parseHeaderV4(request: S3Request, authorization: string, region:
   const signedAt = parseRequestDate(requestTime)
   if (Number.isNaN(signedAt)) throw new S3Error('AccessDenied', 'AWS authentication requires a valid Date or x-amz-date header')
   const timestamp = requestTime.length === 16 && requestTime.endsWith('Z') ? requestTime : isoBasic(signedAt)
+  const parsed = parseCredential(credential, false, region, timestamp.slice(0, 8))
   return {
     presigned: false,
-    ...parseCredential(credential, false, region, timestamp.slice(0, 8)),
+    accessKeyId: parsed.accessKeyId,
+    date: parsed.date,
+    region: parsed.region,
+    scope: parsed.scope,
     signedHeaders,
     signature,
     timestamp,
@@ -160,9 +164,13 @@ export function parseQueryV4(request: S3Request, region: string): ParsedV4 {
   const signedAt = parseIsoBasic(timestamp)
   if (Number.isNaN(signedAt)) throw malformedQuery('X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"')
   const expiresSeconds = parseExpires(expires)
+  const parsed = parseCredential(credential, true, region, timestamp.slice(0, 8))
   return {
     presigned: true,
-    ...parseCredential(credential, true, region, timestamp.slice(0, 8)),
+    accessKeyId: parsed.accessKeyId,
+    date: parsed.date,
+    region: parsed.region,
+    scope: parsed.scope,
     signedHeaders,
     signature,
     timestamp,

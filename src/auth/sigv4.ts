@@ -50,12 +50,20 @@ function payloadHashOf(request: S3Request, presigned: boolean): string {
   throw new S3Error('InvalidRequest', 'Missing required header for this request: x-amz-content-sha256')
 }
 
+/** Most requests sign the headers that the one before signed. */
+function signedNames(text: string): readonly string[] {
+  if (text !== last.text) last = { text, names: text.split(';') }
+  return last.names
+}
+
+let last: { readonly text: string; readonly names: readonly string[] } = { text: '', names: [''] }
+
 /** Everything that can be refused without the secret key: time, expiry, unsigned headers, an unknown payload. `now` is epoch ms. */
 export function checkV4(request: S3Request, parsed: ParsedV4, now: number): CheckedV4 {
   if (parsed.expiresSeconds === null) assertNotSkewed(parsed.signedAt, parsed.requestTime, now)
   else assertWithinExpiry(parsed.signedAt, parsed.expiresSeconds, now)
   const headers = canonicalHeaders(request.headers.entries)
-  const signedHeaders = parsed.signedHeaders.split(';')
+  const signedHeaders = signedNames(parsed.signedHeaders)
   assertHeadersSigned(headers, signedHeaders)
   const payloadHash = payloadHashOf(request, parsed.presigned)
   return { parsed, headers, signedHeaders, payloadHash, payload: announcedPayload(payloadHash) }

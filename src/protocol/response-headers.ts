@@ -13,7 +13,11 @@ export function versionHeaders(version: { readonly versionId: string } | null, v
 
 /** The x-amz-checksum-* header and its type; nothing for null. */
 export function checksumHeaders(checksum: Checksum | null): ReplyHeaders {
-  return checksum === null ? {} : { [checksumHeaderName(checksum.algorithm)]: checksum.value, 'x-amz-checksum-type': checksum.type }
+  const headers: ReplyHeaders = {}
+  if (checksum === null) return headers
+  headers[checksumHeaderName(checksum.algorithm)] = checksum.value
+  headers['x-amz-checksum-type'] = checksum.type
+  return headers
 }
 
 /** The Checksum... element and ChecksumType, as results and attributes show them; `typed: false` leaves the type out, as parts do. */

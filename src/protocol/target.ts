@@ -75,17 +75,21 @@ export function checkKeyLength(key: string): void {
  */
 export function parseQuery(rawQuery: string): Query {
   if (rawQuery === '') return emptyQuery
-  const plain = isPlain(rawQuery)
+  const decode = isPlain(rawQuery) ? decodeEscaped : decodeQuery
   const entries: Entry[] = []
   // A presigned URL has six parameters of its signature, and each request is asked for thirty others: those are looked for among their like.
   let signing: Entry[] = noEntries
   let others: Entry[] = noEntries
-  for (const pair of rawQuery.split('&')) {
-    if (pair === '') continue
-    const entry = queryEntry(pair, plain)
-    entries.push(entry)
-    if (isOfSignature(entry[0])) (signing === noEntries ? signing = [] : signing).push(entry)
-    else (others === noEntries ? others = [] : others).push(entry)
+  for (let from = 0; from < rawQuery.length;) {
+    const mark = rawQuery.indexOf('&', from)
+    const to = mark < 0 ? rawQuery.length : mark
+    if (to > from) {
+      const entry = queryEntry(rawQuery.slice(from, to), decode)
+      entries.push(entry)
+      if (isOfSignature(entry[0])) (signing === noEntries ? signing = [] : signing).push(entry)
+      else (others === noEntries ? others = [] : others).push(entry)
+    }
+    from = to + 1
   }
   const find = (name: string): Entry | undefined => {
     const among = isOfSignature(name) ? signing : others
@@ -104,12 +108,12 @@ const isOfSignature = (name: string): boolean => name.charCodeAt(0) === capitalX
 /** Whether only escapes and `+` are left to be decoded. */
 const isPlain = (text: string): boolean => /^[!-~]*$/.test(text)
 
-function queryEntry(pair: string, plain: boolean): Entry {
+const decodeEscaped = (text: string): string => (text.includes('%') || text.includes('+') ? decodeQuery(text) : text)
+
+function queryEntry(pair: string, decode: (text: string) => string): Entry {
   const mark = pair.indexOf('=')
   const name = mark < 0 ? pair : pair.slice(0, mark)
-  const value = mark < 0 ? '' : pair.slice(mark + 1)
-  if (plain && !pair.includes('%') && !pair.includes('+')) return [ownName(name) ?? name, value]
-  return [ownName(name) ?? decodeQuery(name), decodeQuery(value)]
+  return [ownName(name) ?? decode(name), mark < 0 ? '' : decode(pair.slice(mark + 1))]
 }
 
 const ownName = createOwnNames([

@@ -115,6 +115,7 @@ export function noncurrentNull(key: KeyState): NoncurrentRow | null {
 
 /** Every extent counts as one reference, so that joining manifests joins their references too. */
 export function addReferences(state: GroupState, extents: readonly Extent[], sharing: boolean): void {
+  if (extents.length === 1 && !sharing) return
   const seen = new Set<string>()
   for (const { blob } of extents) {
     // The first extent of a fresh blob is the one reference that needs no row.

@@ -24,7 +24,7 @@ export const putObject = bucketOperation({
     declaredLength(requestBody, putBytesMax)
     const owner = { bucketId: bucket.id, key: input.key }
     const commandOf = (stored: WrittenBlob): PutCommand => ({
-      kind: 'put', ...owner, ownerAccountId: principal.account.id, when: input.when,
+      kind: 'put', bucketId: bucket.id, key: input.key, ownerAccountId: principal.account.id, when: input.when,
       content: {
         size: stored.size, etag: stored.md5, metadata: input.metadata, tags: input.tags, checksum: stored.checksum,
         parts: null, manifest: stored.manifest, storageClass: 'STANDARD',
