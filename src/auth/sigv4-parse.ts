@@ -127,16 +127,19 @@ export function parseHeaderV4(request: S3Request, authorization: string, region:
 const missingParameter = 'Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, '
   + 'X-Amz-SignedHeaders, and X-Amz-Expires parameters.'
 
-/** The authentication parameters of the query; each may stand there once, so that no two readers see different ones. */
-function queryParameters(request: S3Request): Map<string, string> {
-  const found = new Map<string, string>()
-  for (const [name, value] of request.query.entries) {
+/** The authentication parameters of the query may stand there once each, so that no two readers see different ones. */
+function refuseRepeated({ query }: S3Request): void {
+  const names: string[] = []
+  for (const [name] of query.entries) {
     if (!name.startsWith('X-Amz-')) continue
-    if (found.has(name)) throw malformedQuery(`The parameter ${name} is given more than once.`)
-    found.set(name, value)
+    if (names.length < fewParameters && names.includes(name)) throw malformedQuery(`The parameter ${name} is given more than once.`)
+    names.push(name)
   }
-  return found
+  if (names.length > fewParameters && new Set(names).size < names.length) throw malformedQuery('A parameter X-Amz-... is given more than once.')
 }
+
+/** So few are compared with each other. */
+const fewParameters = 16
 
 function parseExpires(text: string): number {
   if (!/^-?\d{1,15}$/.test(text)) throw malformedQuery('X-Amz-Expires should be a number')
@@ -151,13 +154,14 @@ function parseExpires(text: string): number {
 
 /** The query form: a presigned URL of any method. */
 export function parseQueryV4(request: S3Request, region: string): ParsedV4 {
-  const parameters = queryParameters(request)
-  const algorithm = parameters.get('X-Amz-Algorithm')
-  const credential = parameters.get('X-Amz-Credential')
-  const signature = parameters.get('X-Amz-Signature')
-  const timestamp = parameters.get('X-Amz-Date')
-  const signedHeaders = parameters.get('X-Amz-SignedHeaders')
-  const expires = parameters.get('X-Amz-Expires')
+  const { query } = request
+  refuseRepeated(request)
+  const algorithm = query.get('X-Amz-Algorithm')
+  const credential = query.get('X-Amz-Credential')
+  const signature = query.get('X-Amz-Signature')
+  const timestamp = query.get('X-Amz-Date')
+  const signedHeaders = query.get('X-Amz-SignedHeaders')
+  const expires = query.get('X-Amz-Expires')
   if (algorithm === algorithmV4a) throw new S3Error('NotImplemented', `${algorithmV4a} signatures are not implemented.`)
   if (!algorithm || !credential || !signature || !timestamp || !signedHeaders || expires === undefined) throw malformedQuery(missingParameter)
   if (algorithm !== algorithmV4) throw malformedQuery(`X-Amz-Algorithm only supports "${algorithmV4}"`)

@@ -174,19 +174,32 @@ const invalidHeader = (name: string, value: string): S3Error =>
 
 /** Conditions of GetObject and HeadObject. A date that does not parse is ignored (RFC 9110, 13.1.3). */
 export function readConditions(headers: Headers): ReadConditions {
-  return conditions(headers, '')
+  return conditions(headers, readNames)
 }
 
 /** The x-amz-copy-source-if-* headers of CopyObject and UploadPartCopy. */
 export function copySourceConditions(headers: Headers): ReadConditions {
-  return conditions(headers, 'x-amz-copy-source-')
+  return conditions(headers, copySourceNames)
 }
 
-function conditions(headers: Headers, prefix: string): ReadConditions {
-  const ifMatch = headers.get(`${prefix}if-match`)
-  const ifNoneMatch = headers.get(`${prefix}if-none-match`)
-  const modified = headers.get(`${prefix}if-modified-since`)
-  const unmodified = headers.get(`${prefix}if-unmodified-since`)
+interface ConditionNames {
+  readonly match: string
+  readonly noneMatch: string
+  readonly modified: string
+  readonly unmodified: string
+}
+
+const readNames: ConditionNames = { match: 'if-match', noneMatch: 'if-none-match', modified: 'if-modified-since', unmodified: 'if-unmodified-since' }
+const copySourceNames: ConditionNames = {
+  match: 'x-amz-copy-source-if-match', noneMatch: 'x-amz-copy-source-if-none-match',
+  modified: 'x-amz-copy-source-if-modified-since', unmodified: 'x-amz-copy-source-if-unmodified-since',
+}
+
+function conditions(headers: Headers, names: ConditionNames): ReadConditions {
+  const ifMatch = headers.get(names.match)
+  const ifNoneMatch = headers.get(names.noneMatch)
+  const modified = headers.get(names.modified)
+  const unmodified = headers.get(names.unmodified)
   const ifModifiedSince = modified === undefined ? undefined : parseHttpDate(modified)
   const ifUnmodifiedSince = unmodified === undefined ? undefined : parseHttpDate(unmodified)
   return {

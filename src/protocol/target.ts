@@ -108,7 +108,14 @@ const isOfSignature = (name: string): boolean => name.charCodeAt(0) === capitalX
 /** Whether only escapes and `+` are left to be decoded. */
 const isPlain = (text: string): boolean => /^[!-~]*$/.test(text)
 
-const decodeEscaped = (text: string): string => (text.includes('%') || text.includes('+') ? decodeQuery(text) : text)
+/** Of what has nothing else to decode. The one escaped value of most presigned URLs is that of the one before: their credential. */
+function decodeEscaped(text: string): string {
+  if (!text.includes('%') && !text.includes('+')) return text
+  if (text !== last.text) last = { text, decoded: decodeQuery(text) }
+  return last.decoded
+}
+
+let last = { text: '', decoded: '' }
 
 function queryEntry(pair: string, decode: (text: string) => string): Entry {
   const mark = pair.indexOf('=')

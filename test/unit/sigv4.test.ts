@@ -336,11 +336,10 @@ describe('the form of the query', () => {
 
 /** A canonical query by its description: decoded, encoded, sorted by name and then value. */
 function byTheBook(pieces: readonly string[]): string {
-  const encode = (text: string): string => {
-    const bytes = Buffer.from(text.replaceAll('+', ' ').replaceAll(/%(?![0-9A-Fa-f]{2})/g, '%25'))
-    const decoded = bytes.toString().replaceAll(/%[0-9A-Fa-f]{2}/g, (escaped) => String.fromCharCode(parseInt(escaped.slice(1), 16)))
-    return encodeURIComponent(decoded)
-  }
+  const encode = (text: string): string => text.replaceAll('+', ' ').replaceAll(/%[0-9A-Fa-f]{2}|[^]/g, (found) => {
+    const code = found.length === 3 ? parseInt(found.slice(1), 16) : found.charCodeAt(0)
+    return /[\w.~-]/.test(String.fromCharCode(code)) ? String.fromCharCode(code) : `%${code.toString(16).toUpperCase().padStart(2, '0')}`
+  })
   const pairs = pieces.filter((piece) => piece !== '').map((piece) => [piece.split('=')[0] ?? '', piece.split('=').slice(1).join('=')].map(encode))
   return pairs.toSorted(([a = '', x = ''], [b = '', y = '']) => (a < b ? -1 : a > b ? 1 : x < y ? -1 : x > y ? 1 : 0)).map((pair) => pair.join('=')).join('&')
 }

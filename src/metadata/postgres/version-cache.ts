@@ -1,7 +1,6 @@
 import { S3Error } from '../../domain/errors.ts'
 import type { AnyVersion, ObjectVersion } from '../../domain/model.ts'
 import type { CacheMeter } from '../../telemetry/metrics.ts'
-import type { Command } from '../store.ts'
 import type { Committer } from './committer.ts'
 import { keyName } from './group-state.ts'
 import { createLatelyUsed } from './lately-used.ts'
@@ -59,9 +58,10 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
   }
 
   /** Returns what is to be called with how it ended. */
-  function changing(name: string): (end: End) => void {
+  function changing(bucketId: number, key: string): (end: End) => void {
     if (closed) return () => undefined
-    entries.delete(name)
+    const name = keyName(bucketId, key)
+    entries.delete(hashOf(bucketId, key))
     readings.delete(name)
     const change = changes.get(name) ?? { running: 0, doubts: 0 }
     changes.set(name, change)
@@ -84,10 +84,13 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
 
   return {
     get(bucketId, key) {
-      const known = entries.get(keyName(bucketId, key))
-      if (known === undefined) meter.misses += 1
-      else meter.hits += 1
-      return known
+      const known = entries.get(hashOf(bucketId, key))
+      if (known !== undefined && known.key === key && known.bucketId === bucketId) {
+        meter.hits += 1
+        return known
+      }
+      meter.misses += 1
+      return undefined
     },
 
     reading(bucketId, key) {
@@ -99,7 +102,7 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
       const reading: Reading = {
         found(version, bytes) {
           const size = entryBytes + 2 * (bytes + name.length)
-          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(name) === reading) entries.set(name, withOwnKey(version), size)
+          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(name) === reading) entries.set(hashOf(bucketId, key), withOwnKey(version), size)
           ended()
         },
         ended,
@@ -111,20 +114,20 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
     watched: (committer) => ({
       ...committer,
       commit: (command) => {
-        const name = changedKey(command)
-        return name === null ? committer.commit(command) : endingWith(committer.commit(command), changing(name))
+        if (command.kind === 'put-part' || command.kind === 'abort') return committer.commit(command)
+        return endingWith(committer.commit(command), changing(command.bucketId, command.key))
       },
       prepare: (put) => {
         const prepared = committer.prepare(put)
         if (prepared === null) return null
-        let ended: ((end: End) => void) | null = changing(keyName(put.bucketId, put.key))
+        let ended: ((end: End) => void) | null = changing(put.bucketId, put.key)
         const taken = (): ((end: End) => void) | null => {
           const mine = ended
           ended = null
           return mine
         }
         return {
-          commit: (command) => endingWith(prepared.commit(command), taken() ?? changing(keyName(put.bucketId, put.key))),
+          commit: (command) => endingWith(prepared.commit(command), taken() ?? changing(put.bucketId, put.key)),
           cancel: () => {
             prepared.cancel()
             taken()?.('refused')
@@ -138,8 +141,11 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
 /** The key is a piece of its request's URL, all of which would be remembered with it. */
 const withOwnKey = (version: ObjectVersion): ObjectVersion => ({ ...version, key: Buffer.from(version.key).toString() })
 
-function changedKey(command: Command): string | null {
-  return command.kind === 'put-part' || command.kind === 'abort' ? null : keyName(command.bucketId, command.key)
+/** FNV-1a. */
+function hashOf(bucketId: number, key: string): number {
+  let hash = 0x811c9dc5 ^ bucketId
+  for (let index = 0; index < key.length; index++) hash = Math.imul(hash ^ key.charCodeAt(index), 0x01000193)
+  return hash
 }
 
 async function endingWith<Result>(result: Promise<Result>, ended: (end: End) => void): Promise<Result> {
