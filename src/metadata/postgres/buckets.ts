@@ -114,7 +114,7 @@ async function insertBucket(client: pg.PoolClient, bucket: NewBucket, now: numbe
 
 /** Whether the bucket is still there. No write into the bucket is under way once both locks are held. */
 async function lockBucket(client: pg.PoolClient, bucketId: number): Promise<boolean> {
-  const { text, values } = lockStatement({ exclusive: new Set([bucketLock(bucketId)]), shared: new Set() })
+  const { text, values } = lockStatement({ exclusive: [bucketLock(bucketId)], shared: [] })
   await client.query(text, [...values])
   const { rowCount } = await client.query('SELECT FROM buckets WHERE id = $1 FOR UPDATE', [bucketId])
   return rowCount === 1

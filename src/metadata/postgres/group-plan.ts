@@ -4,7 +4,7 @@ import type { VersionContent, VersioningStatus } from '../../domain/model.ts'
 import { parseVersionId, planDelete, planDeleteVersion, planPut, type CurrentFate, type PutPlan, type Standing } from '../../versioning/versions.ts'
 import type { DeleteCommand, DeleteResult, PutCommand, PutResult, PutTagsCommand, PutTagsResult, SharedSource } from '../store.ts'
 import {
-  addReferences, keyName, keyState, newestNoncurrent, noncurrentNull, takeSequence, type BucketState, type GroupState, type KeyState, type NoncurrentRow,
+  addReferences, keyState, newestNoncurrent, noncurrentNull, takeSequence, type BucketState, type GroupState, type KeyState, type NoncurrentRow,
 } from './group-state.ts'
 import { extentsOf, identityOfRow, newVersionRow, tagsText, versionIdOfRow, type VersionRow } from './rows.ts'
 
@@ -24,7 +24,7 @@ export function planPutCommand(state: GroupState, command: PutCommand): PutResul
 
 /** The version that a copy takes its bytes from must exist when the copy is committed. */
 export function sourceIsThere(state: GroupState, source: SharedSource): boolean {
-  const key = state.keys.get(keyName(source.bucketId, source.key))
+  const key = state.keys.get(source.bucketId, source.key)
   return key !== undefined && (key.current?.seq === source.seq || key.noncurrent.has(source.seq))
 }
 

@@ -3,7 +3,8 @@ import { parseVersionId } from '../../versioning/versions.ts'
 import type { Command, PutCommand, SharedSource } from '../store.ts'
 import { numberArray, textArray } from './arrays.ts'
 import type { Statement } from './connect.ts'
-import { keyName, type GroupState, type KeyState, type NoncurrentRow, type PartRow, type UploadRow } from './group-state.ts'
+import type { GroupState, KeyState, NoncurrentRow, PartRow, UploadRow } from './group-state.ts'
+import { KeyMap } from './key-map.ts'
 import { keyList, lookedUp, lookUp, ofKey } from './look-up.ts'
 import { bucketLock, keyLock, partLock, uploadLock, type LockSet } from './locks.ts'
 import { versionColumns, versionRow, type VersionRow, type WireRow } from './rows.ts'
@@ -12,7 +13,7 @@ import { versionColumns, versionRow, type VersionRow, type WireRow } from './row
 export interface GroupNeeds {
   readonly locks: LockSet
   readonly buckets: Set<number>
-  readonly keys: Map<string, KeyNeed>
+  readonly keys: KeyMap<KeyNeed>
   readonly uploads: Set<string>
   /** Uploads of which every part is needed. */
   readonly wholeUploads: Set<string>
@@ -36,7 +37,7 @@ export type Needing = Command | Pick<PutCommand, 'kind' | 'bucketId' | 'key' | '
 
 export function needsOf(commands: readonly Needing[]): GroupNeeds {
   const needs: GroupNeeds = {
-    locks: { exclusive: new Set(), shared: new Set() }, buckets: new Set(), keys: new Map(), uploads: new Set(), wholeUploads: new Set(), parts: [], sequence: 0,
+    locks: { exclusive: [], shared: [] }, buckets: new Set(), keys: new KeyMap(), uploads: new Set(), wholeUploads: new Set(), parts: [], sequence: 0,
     removals: commands.every(isRemoval),
   }
   for (const command of commands) addNeeds(needs, command)
@@ -46,8 +47,8 @@ export function needsOf(commands: readonly Needing[]): GroupNeeds {
 const isRemoval = (command: Needing): boolean => command.kind === 'delete' && command.versionId === undefined && Object.keys(command.when).length === 0
 
 function addNeeds(needs: GroupNeeds, command: Needing): void {
+  if (!needs.buckets.has(command.bucketId)) needs.locks.shared.push(bucketLock(command.bucketId))
   needs.buckets.add(command.bucketId)
-  needs.locks.shared.add(bucketLock(command.bucketId))
   switch (command.kind) {
     case 'put':
     case 'delete':
@@ -61,33 +62,32 @@ function addNeeds(needs: GroupNeeds, command: Needing): void {
     case 'put-part':
       needs.uploads.add(command.uploadId)
       needs.parts.push({ uploadId: command.uploadId, partNumber: command.part.partNumber })
-      needs.locks.shared.add(uploadLock(command.uploadId))
-      needs.locks.exclusive.add(partLock(command.uploadId, command.part.partNumber))
+      needs.locks.shared.push(uploadLock(command.uploadId))
+      needs.locks.exclusive.push(partLock(command.uploadId, command.part.partNumber))
       break
     case 'abort':
   }
   if (command.kind === 'complete' || command.kind === 'abort') {
     needs.uploads.add(command.uploadId)
     needs.wholeUploads.add(command.uploadId)
-    needs.locks.exclusive.add(uploadLock(command.uploadId))
+    needs.locks.exclusive.push(uploadLock(command.uploadId))
   }
   if ((command.kind === 'delete' || command.kind === 'put-tags') && command.versionId !== undefined) needVersion(needs, command, command.versionId)
   if ((command.kind === 'put' || command.kind === 'put-part') && command.sharedFrom !== undefined) needSource(needs, command.sharedFrom)
 }
 
 function needKey(needs: GroupNeeds, bucketId: number, key: string): KeyNeed {
-  needs.locks.exclusive.add(keyLock(bucketId, key))
+  needs.locks.exclusive.push(keyLock(bucketId, key))
   const need = readKey(needs, bucketId, key)
   need.commands++
   return need
 }
 
 function readKey(needs: GroupNeeds, bucketId: number, key: string): KeyNeed {
-  const name = keyName(bucketId, key)
-  const found = needs.keys.get(name)
+  const found = needs.keys.get(bucketId, key)
   if (found !== undefined) return found
   const need: KeyNeed = { bucketId, key, seqs: new Set(), commands: 0, promotes: false }
-  needs.keys.set(name, need)
+  needs.keys.set(bucketId, key, need)
   return need
 }
 
@@ -100,7 +100,7 @@ function needVersion(needs: GroupNeeds, command: { readonly kind: string; readon
 
 /** The source of a copy only has to stay as it is: copies of one source may run side by side. */
 function needSource(needs: GroupNeeds, source: SharedSource): void {
-  needs.locks.shared.add(keyLock(source.bucketId, source.key))
+  needs.locks.shared.push(keyLock(source.bucketId, source.key))
   readKey(needs, source.bucketId, source.key).seqs.add(source.seq)
 }
 
@@ -120,7 +120,7 @@ const columns = (table: string): string => versionColumns.map((column) => `${tab
  * does not expect that reads it in a round trip of its own once it has seen one.
  */
 export function groupReads(needs: GroupNeeds): { readonly always: readonly GroupRead[]; readonly versioned: readonly GroupRead[] } {
-  const keys = [...needs.keys.values()]
+  const keys = needs.keys.values()
   const { always, versioned } = keys.length > 0 ? keyReads(keys, needs) : { always: [], versioned: [] }
   return {
     always: [
@@ -237,9 +237,9 @@ function uploadReads(needs: GroupNeeds): GroupRead[] {
 
 /** Every key is there from the start, so that a key without rows is known to have none. */
 export function emptyState(needs: GroupNeeds): GroupState {
-  const keys = new Map<string, KeyState>()
-  for (const [name, { bucketId, key }] of needs.keys) {
-    keys.set(name, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: none })
+  const keys = new KeyMap<KeyState>()
+  for (const { bucketId, key } of needs.keys.values()) {
+    keys.set(bucketId, key, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: none })
   }
   return { buckets: new Map(), keys, uploads: new Map(), transactionId: null, sequence: [], released: [], shared: new Map(), removed: false, now: 0 }
 }
@@ -252,7 +252,7 @@ interface Filling extends Omit<KeyState, 'currentBefore' | 'noncurrentBefore'> {
   currentBefore: VersionRow | null
   noncurrentBefore: Map<number, NoncurrentRow>
 }
-const filling = (state: GroupState, { bucketId, key }: VersionRow): Filling => state.keys.get(keyName(bucketId, key)) as Filling
+const filling = (state: GroupState, { bucketId, key }: VersionRow): Filling => state.keys.get(bucketId, key) as Filling
 
 function fillBuckets(state: GroupState, rows: readonly WireRow[]): void {
   for (const row of rows) state.buckets.set(Number(row[0]), { versioning: row[1] as VersioningStatus, accountId: row[2] as string })

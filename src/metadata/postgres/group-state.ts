@@ -1,4 +1,5 @@
 import type { Extent, VersioningStatus } from '../../domain/model.ts'
+import type { KeyMap } from './key-map.ts'
 import type { VersionRow } from './rows.ts'
 
 /**
@@ -7,7 +8,7 @@ import type { VersionRow } from './rows.ts'
  */
 export interface GroupState {
   readonly buckets: Map<number, BucketState>
-  readonly keys: Map<string, KeyState>
+  readonly keys: KeyMap<KeyState>
   readonly uploads: Map<string, UploadState>
   transactionId: string | null
   /** Fresh numbers from the version sequence, in rising order. */
@@ -83,10 +84,8 @@ export interface PartRow {
   readonly manifest: string
 }
 
-export const keyName = (bucketId: number, key: string): string => `${bucketId}/${key}`
-
 export function keyState(state: GroupState, bucketId: number, key: string): KeyState {
-  const found = state.keys.get(keyName(bucketId, key))
+  const found = state.keys.get(bucketId, key)
   if (found === undefined) throw new Error('a key was not read with its group')
   return found
 }

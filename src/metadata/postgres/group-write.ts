@@ -11,7 +11,7 @@ import { versionColumns, type VersionRow } from './rows.ts'
  * additions, because a key has one null version at most and rows move between the tables.
  */
 export function groupWrites(state: GroupState, shard: number): Statement[] {
-  const keys = [...state.keys.values()]
+  const keys = state.keys.values()
   const uploads = [...state.uploads.values()]
   if (state.removed && keys.some((key) => key.current !== null)) throw new Error('a row was removed that is still wanted')
   return [

@@ -7,28 +7,29 @@ import type { Statement } from './connect.ts'
  * must wait for each other too. A lock's number is a hash of what it stands for; two things with one number only wait more.
  */
 export interface LockSet {
-  readonly exclusive: Set<string>
-  readonly shared: Set<string>
+  /** A lock that is in both lists is held exclusively; one may be named several times. */
+  readonly exclusive: bigint[]
+  readonly shared: bigint[]
 }
 
 /** Held shared by whatever writes into the bucket, exclusively by what changes or deletes the bucket itself. */
-export const bucketLock = (bucketId: number): string => `bucket/${bucketId}`
-export const keyLock = (bucketId: number, key: string): string => `key/${bucketId}/${key}`
-export const uploadLock = (uploadId: string): string => `upload/${uploadId}`
-export const partLock = (uploadId: string, partNumber: number): string => `part/${uploadId}/${partNumber}`
+export const bucketLock = (bucketId: number): bigint => lockNumber(`bucket/${bucketId}`)
+export const keyLock = (bucketId: number, key: string): bigint => lockNumber(`key/${bucketId}/${key}`)
+export const uploadLock = (uploadId: string): bigint => lockNumber(`upload/${uploadId}`)
+export const partLock = (uploadId: string, partNumber: number): bigint => lockNumber(`part/${uploadId}/${partNumber}`)
 
 /** One statement that takes all locks in the order of their numbers, the same for everybody, so that no two can wait for each other. */
 export function lockStatement(locks: LockSet): Statement {
-  const byNumber = new Map<bigint, boolean>()
-  for (const name of locks.shared) byNumber.set(lockNumber(name), false)
-  for (const name of locks.exclusive) byNumber.set(lockNumber(name), true)
-  const sorted = [...byNumber].sort(([a], [b]) => (a < b ? -1 : 1))
+  const all = [...locks.exclusive.map((id) => ({ id, exclusive: true })), ...locks.shared.map((id) => ({ id, exclusive: false }))]
+  // Of one number the exclusive ones stay first: the sort is stable.
+  all.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0))
+  const sorted = all.filter(({ id }, index) => index === 0 || all[index - 1]?.id !== id)
   return {
     name: 'locks',
     // One row for all of them: each row would be a message to read.
     text: `SELECT bool_and(CASE WHEN l.exclusive THEN pg_advisory_xact_lock(l.id) ELSE pg_advisory_xact_lock_shared(l.id) END IS NULL)
       FROM unnest($1::bigint[], $2::boolean[]) AS l (id, exclusive)`,
-    values: [numberArray(sorted.map(([id]) => id.toString())), booleanArray(sorted.map(([, exclusive]) => exclusive))],
+    values: [numberArray(sorted.map(({ id }) => id.toString())), booleanArray(sorted.map(({ exclusive }) => exclusive))],
   }
 }
 

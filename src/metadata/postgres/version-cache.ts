@@ -2,7 +2,7 @@ import { S3Error } from '../../domain/errors.ts'
 import type { AnyVersion, ObjectVersion } from '../../domain/model.ts'
 import type { CacheMeter } from '../../telemetry/metrics.ts'
 import type { Committer } from './committer.ts'
-import { keyName } from './group-state.ts'
+import { KeyMap } from './key-map.ts'
 import { createLatelyUsed } from './lately-used.ts'
 
 /**
@@ -39,46 +39,47 @@ const doubtfulMax = 10_000
 /** Committed: it ran and held the lock of its key. Refused: it never ran. */
 type End = 'committed' | 'refused' | 'in doubt'
 
-interface Changing {
-  running: number
-  /** Commands whose outcome was not found out: their transaction may still be on its way. */
-  doubts: number
-}
-
 export function createVersionCache(meter: CacheMeter): VersionCache {
+  // All by the hash of bucket and key: two keys with one hash are remembered less, each for the other's sake.
   const entries = createLatelyUsed<ObjectVersion>({ bytesMax, lifeMs })
-  const readings = new Map<string, Reading>()
-  const changes = new Map<string, Changing>()
+  const readings = new Map<number, Reading>()
+  /** How many commands are running. */
+  const changes = new Map<number, number>()
+  /** How many commands of a key have an outcome that was not found out: their transactions may still be on their way. */
+  const doubts = new KeyMap<number>()
   let doubtful = 0
   let closed = false
+  const doubtsOf = (bucketId: number, key: string): number => (doubtful === 0 ? 0 : doubts.get(bucketId, key) ?? 0)
 
   function close(): void {
     closed = true
-    for (const each of [entries, readings, changes]) each.clear()
+    for (const each of [entries, readings, changes, doubts]) each.clear()
+    doubtful = 0
   }
 
   /** Returns what is to be called with how it ended. */
   function changing(bucketId: number, key: string): (end: End) => void {
     if (closed) return () => undefined
-    const name = keyName(bucketId, key)
-    entries.delete(hashOf(bucketId, key))
-    readings.delete(name)
-    const change = changes.get(name) ?? { running: 0, doubts: 0 }
-    changes.set(name, change)
-    change.running += 1
-    const before = change.doubts
+    const hash = hashOf(bucketId, key)
+    entries.delete(hash)
+    readings.delete(hash)
+    changes.set(hash, (changes.get(hash) ?? 0) + 1)
+    const before = doubtsOf(bucketId, key)
     return (end) => {
-      change.running -= 1
+      if (closed) return
+      const others = (changes.get(hash) ?? 1) - 1
+      if (others > 0) changes.set(hash, others)
+      else changes.delete(hash)
+      const now = doubtsOf(bucketId, key)
       if (end === 'in doubt') {
-        if (change.doubts === 0) doubtful += 1
-        change.doubts += 1
+        if (now === 0) doubtful += 1
+        doubts.set(bucketId, key, now + 1)
         if (doubtful > doubtfulMax) close()
-      } else if (end === 'committed' && before > 0 && change.doubts === before) {
+      } else if (end === 'committed' && before > 0 && now === before) {
         // Whoever held the key's lock before it is through.
-        change.doubts = 0
+        doubts.delete(bucketId, key)
         doubtful -= 1
       }
-      if (change.running === 0 && change.doubts === 0) changes.delete(name)
     }
   }
 
@@ -94,20 +95,20 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
     },
 
     reading(bucketId, key) {
-      const name = keyName(bucketId, key)
-      if (closed || changes.has(name) || readings.has(name)) return null
+      const hash = hashOf(bucketId, key)
+      if (closed || changes.has(hash) || readings.has(hash) || doubtsOf(bucketId, key) > 0) return null
       const ended = (): void => {
-        if (readings.get(name) === reading) readings.delete(name)
+        if (readings.get(hash) === reading) readings.delete(hash)
       }
       const reading: Reading = {
         found(version, bytes) {
-          const size = entryBytes + 2 * (bytes + name.length)
-          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(name) === reading) entries.set(hashOf(bucketId, key), withOwnKey(version), size)
+          const size = entryBytes + 2 * (bytes + key.length)
+          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(hash) === reading) entries.set(hash, withOwnKey(version), size)
           ended()
         },
         ended,
       }
-      readings.set(name, reading)
+      readings.set(hash, reading)
       return reading
     },
 
