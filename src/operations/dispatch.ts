@@ -106,7 +106,7 @@ async function run(options: Kit, request: S3Request, attempt: Attempt): Promise<
   }
   const done = xml.length > longDocumentBytes ? await options.documentTurn(principal.account.id) : null
   try {
-    const input = operation.input({ http: request, ...names, xml })
+    const input = operation.input({ http: request, bucket: names.bucket, key: names.key, xml })
     if (operation.body === 'stream') request.sendContinue()
     return await (operation.level === 'service' ? operation.run(input, context) : operation.run(input, context))
   } finally {

@@ -182,6 +182,8 @@ export function copySourceConditions(headers: Headers): ReadConditions {
   return conditions(headers, copySourceNames)
 }
 
+const noConditions: ReadConditions = {}
+
 interface ConditionNames {
   readonly match: string
   readonly noneMatch: string
@@ -202,6 +204,7 @@ function conditions(headers: Headers, names: ConditionNames): ReadConditions {
   const unmodified = headers.get(names.unmodified)
   const ifModifiedSince = modified === undefined ? undefined : parseHttpDate(modified)
   const ifUnmodifiedSince = unmodified === undefined ? undefined : parseHttpDate(unmodified)
+  if (ifMatch === undefined && ifNoneMatch === undefined && ifModifiedSince === undefined && ifUnmodifiedSince === undefined) return noConditions
   return {
     ...ifMatch === undefined ? {} : { ifMatch: etagList(ifMatch) },
     ...ifNoneMatch === undefined ? {} : { ifNoneMatch: etagList(ifNoneMatch) },

@@ -6,7 +6,7 @@ import type { DeleteCommand, DeleteResult, PutCommand, PutResult, PutTagsCommand
 import {
   addReferences, keyState, newestNoncurrent, noncurrentNull, takeSequence, type BucketState, type GroupState, type KeyState, type NoncurrentRow,
 } from './group-state.ts'
-import { extentsOf, identityOfRow, newVersionRow, tagsText, versionIdOfRow, type VersionRow } from './rows.ts'
+import { extentsOf, newVersionRow, objectOf, tagsText, versionIdOfRow, type VersionRow } from './rows.ts'
 
 export function planPutCommand(state: GroupState, command: PutCommand): PutResult {
   const bucket = state.buckets.get(command.bucketId)
@@ -19,7 +19,7 @@ export function planPutCommand(state: GroupState, command: PutCommand): PutResul
   // The new references come first: a copy onto itself releases the same blobs that it keeps.
   addReferences(state, command.content.manifest, command.sharedFrom !== undefined)
   const row = makeCurrent(state, key, bucket, command.ownerAccountId, command.content)
-  return { ok: true, version: { ...identityOfRow(row, true), ...command.content, isDeleteMarker: false }, versioning }
+  return { ok: true, version: objectOf(row, true, command.content), versioning }
 }
 
 /** The version that a copy takes its bytes from must exist when the copy is committed. */

@@ -2,7 +2,7 @@ import { evaluateWrite } from '../../domain/conditions.ts'
 import type { PutCommand, PutResult } from '../store.ts'
 import type { Statement } from './connect.ts'
 import { packedEtag } from './packed.ts'
-import { identityOfRow, newVersionRow, type WireRow } from './rows.ts'
+import { newVersionRow, objectOf, type WireRow } from './rows.ts'
 
 /**
  * A put that is written before its bytes are durable, by the transaction that waits for them: then nothing but the COMMIT is left to do.
@@ -40,6 +40,6 @@ export function putAheadAnswer({ bucketId, key, content }: PutCommand, rows: rea
   const [transactionId, seq, owner] = rows[0] ?? []
   if (typeof transactionId !== 'string') throw new Error('the database gave no transaction id')
   if (typeof seq !== 'string') return { transactionId, result: null }
-  const identity = identityOfRow({ bucketId, key, seq: Number(seq), nonce: null, lastModified: now, owner: owner ?? null }, true)
-  return { transactionId, result: { ok: true, version: { ...identity, ...content, isDeleteMarker: false }, versioning: 'off' } }
+  const version = objectOf({ bucketId, key, seq: Number(seq), nonce: null, lastModified: now, owner: owner ?? null }, true, content)
+  return { transactionId, result: { ok: true, version, versioning: 'off' } }
 }

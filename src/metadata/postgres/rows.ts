@@ -1,6 +1,6 @@
 import { decodeManifest, encodeManifest } from '../../domain/manifest.ts'
 import type {
-  AnyVersion, Checksum, ChecksumAlgorithm, ChecksumType, Extent, ListedVersion, ObjectMetadata, PartSummary, Tag, VersionContent, VersionIdentity,
+  AnyVersion, Checksum, ChecksumAlgorithm, ChecksumType, Extent, ListedVersion, ObjectMetadata, ObjectVersion, PartSummary, Tag, VersionContent, VersionIdentity,
 } from '../../domain/model.ts'
 import { chainHash } from '../../versioning/chain.ts'
 import { versionIdOf } from '../../versioning/versions.ts'
@@ -71,7 +71,9 @@ export function versionRow(row: WireRow, at = 0): VersionRow {
 export const versionIdOfRow = ({ seq, nonce }: Pick<VersionRow, 'seq' | 'nonce'>): string =>
   nonce === null ? 'null' : versionIdOf(seq, BigInt(nonce) & 0xffffffffffffffffn)
 
-export const identityOfRow = (row: Pick<VersionRow, 'bucketId' | 'key' | 'seq' | 'nonce' | 'lastModified' | 'owner'>, isLatest: boolean): VersionIdentity => ({
+type NamedRow = Pick<VersionRow, 'bucketId' | 'key' | 'seq' | 'nonce' | 'lastModified' | 'owner'>
+
+const identityOfRow = (row: NamedRow, isLatest: boolean): VersionIdentity => ({
   bucketId: row.bucketId,
   key: row.key,
   seq: row.seq,
@@ -82,11 +84,8 @@ export const identityOfRow = (row: Pick<VersionRow, 'bucketId' | 'key' | 'seq' |
 })
 
 export function versionOfRow(row: VersionRow, isLatest: boolean): AnyVersion {
-  const identity = identityOfRow(row, isLatest)
-  if (row.deleteMarker) return { ...identity, isDeleteMarker: true }
-  return {
-    ...identity,
-    isDeleteMarker: false,
+  if (row.deleteMarker) return { ...identityOfRow(row, isLatest), isDeleteMarker: true }
+  return objectOf(row, isLatest, {
     size: row.size,
     etag: row.etag,
     metadata: metadataOf(row.metadata),
@@ -95,6 +94,15 @@ export function versionOfRow(row: VersionRow, isLatest: boolean): AnyVersion {
     parts: row.parts === null ? null : JSON.parse(row.parts) as PartSummary[],
     manifest: extentsOf(row.manifest),
     storageClass: 'STANDARD',
+  })
+}
+
+/** Field by field: what stands behind a spread in a literal is a call into V8 for each, and every request makes one of these. */
+export function objectOf(row: NamedRow, isLatest: boolean, content: VersionContent): ObjectVersion {
+  return {
+    bucketId: row.bucketId, key: row.key, seq: row.seq, versionId: versionIdOfRow(row), isLatest, lastModified: row.lastModified, ownerAccountId: row.owner,
+    isDeleteMarker: false, size: content.size, etag: content.etag, metadata: content.metadata, tags: content.tags, checksum: content.checksum,
+    parts: content.parts, manifest: content.manifest, storageClass: content.storageClass,
   }
 }
 

@@ -45,7 +45,8 @@ export const headObject = bucketOperation({
   input: readInput,
   async run(input, context): Promise<Reply> {
     const { selection, headers } = await select(input, context)
-    return { status: selection.partial ? 206 : 200, headers: { ...headers, 'content-length': String(selection.end - selection.start) } }
+    headers['content-length'] = String(selection.end - selection.start)
+    return { status: selection.partial ? 206 : 200, headers }
   },
 })
 
@@ -97,10 +98,8 @@ async function select(input: ReadInput, context: BucketContext): Promise<{ versi
   checkConditions(input.conditions, version, bucket)
   const selection = selected(input, version)
   const whole = selection.start === 0 && selection.end === version.size
-  const headers: Record<string, string | undefined> = {
-    ...objectHeaders(version, { checksumMode: input.checksumMode && whole, versioning: bucket.versioning }),
-    ...input.overrides,
-  }
+  const headers = objectHeaders(version, { checksumMode: input.checksumMode && whole, versioning: bucket.versioning })
+  Object.assign(headers, input.overrides)
   if (selection.partial) headers['content-range'] = `bytes ${selection.start}-${selection.end - 1}/${version.size}`
   if (input.partNumber !== undefined && version.parts !== null) headers['x-amz-mp-parts-count'] = String(version.parts.length)
   return { version, selection, headers }
