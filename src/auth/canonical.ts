@@ -45,19 +45,14 @@ function escapedByte(text: string, index: number): number {
   return ((high > 16 ? high - 7 : high - 1) << 4) | (low > 16 ? low - 7 : low - 1)
 }
 
-/** Whether re-encoding would change nothing: the common case, found in one pass without a new string. */
-function isCanonical(text: string, keepSlash: boolean): boolean {
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index)
-    if (unreserved[code] === 1 || (keepSlash && code === slash)) continue
-    if (code !== percent) return false
-    const byte = escapedByte(text, index)
-    if (byte < 0 || unreserved[byte] === 1) return false
-    if ((hexDigit[text.charCodeAt(index + 1)] ?? 0) > 16 || (hexDigit[text.charCodeAt(index + 2)] ?? 0) > 16) return false
-    index += 2
-  }
-  return true
-}
+/** What encoding again would not change, with more characters that are left alone: no escape of one that needs none. */
+const encodedText = (others: string): string =>
+  String.raw`[\w.~${others}-]*(?:%(?!2[DE]|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F]{2}[\w.~${others}-]*)*`
+const encoded = encodedText('')
+/** The common cases, found in one pass without a new string. */
+const encodedPath = new RegExp(`^${encodedText('/')}$`)
+const encodedComponent = new RegExp(`^${encoded}$`)
+const encodedQuery = new RegExp(`^${encoded}=${encoded}(?:&${encoded}=${encoded})*$`)
 
 /**
  * Decodes and encodes again, byte by byte, so that a character counts the same whether it was sent raw or escaped. An escaped
@@ -85,11 +80,11 @@ function reencode(text: string, keepSlash: boolean, plusIsSpace: boolean): strin
 /** Canonical URI of the raw path: as sent, each segment encoded once. */
 export function canonicalPath(rawPath: string): string {
   if (rawPath === '') return '/'
-  return isCanonical(rawPath, true) ? rawPath : reencode(rawPath, true, false)
+  return encodedPath.test(rawPath) ? rawPath : reencode(rawPath, true, false)
 }
 
 function canonicalComponent(text: string): string {
-  return isCanonical(text, false) ? text : reencode(text, false, true)
+  return encodedComponent.test(text) ? text : reencode(text, false, true)
 }
 
 /**
@@ -99,10 +94,6 @@ function canonicalComponent(text: string): string {
 export function canonicalQuery(rawQuery: string, exclude: string | null = null): string {
   return queryAsSigned(rawQuery, exclude) ?? sortedQuery(rawQuery, exclude)
 }
-
-/** What encoding again would not change: no escape of a character that needs none. */
-const encoded = String.raw`[\w.~-]*(?:%(?!2[DE]|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F]{2}[\w.~-]*)*`
-const encodedQuery = new RegExp(`^${encoded}=${encoded}(?:&${encoded}=${encoded})*$`)
 
 /** The query as it came, without what is left out: signers sort and encode what they sign, and most send it so. Null when it came otherwise. */
 function queryAsSigned(rawQuery: string, exclude: string | null): string | null {

@@ -26,12 +26,10 @@ export function deriveSigningKey(secret: string, date: string, region: string, s
 /** Four HMACs a request are spared by keeping derived keys: a client signs with one key for a whole day. */
 export function createSigningKeys(): SigningKeys {
   const cache = new LRUCache<string, SigningKey>({ max: 1000 })
-  let last = { secret: '', date: '', region: '', key: null as SigningKey | null }
+  let last: { readonly secret: string; readonly date: string; readonly region: string; readonly key: SigningKey } | null = null
   return (secret, date, region) => {
-    if (last.key !== null && secret === last.secret && date === last.date && region === last.region) return last.key
-    const key = lookUp(secret, date, region)
-    last = { secret, date, region, key }
-    return key
+    if (last === null || secret !== last.secret || date !== last.date || region !== last.region) last = { secret, date, region, key: lookUp(secret, date, region) }
+    return last.key
   }
 
   function lookUp(secret: string, date: string, region: string): SigningKey {

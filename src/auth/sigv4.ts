@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { S3Error } from '../domain/errors.ts'
+import { ofLast } from '../domain/of-last.ts'
 import { canonicalHeaders, canonicalPath, canonicalQuery, canonicalRequest } from './canonical.ts'
 import { assertNotSkewed, assertWithinExpiry } from './clock.ts'
 import { announcedPayload, chainedPayload, unsignedPayload } from './payload.ts'
@@ -50,13 +51,7 @@ function payloadHashOf(request: S3Request, presigned: boolean): string {
   throw new S3Error('InvalidRequest', 'Missing required header for this request: x-amz-content-sha256')
 }
 
-/** Most requests sign the headers that the one before signed. */
-function signedNames(text: string): readonly string[] {
-  if (text !== last.text) last = { text, names: text.split(';') }
-  return last.names
-}
-
-let last: { readonly text: string; readonly names: readonly string[] } = { text: '', names: [''] }
+const signedNames = ofLast((text: string): readonly string[] => text.split(';'))
 
 /** Everything that can be refused without the secret key: time, expiry, unsigned headers, an unknown payload. `now` is epoch ms. */
 export function checkV4(request: S3Request, parsed: ParsedV4, now: number): CheckedV4 {

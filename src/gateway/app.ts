@@ -1,5 +1,4 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono } from 'hono'
 
@@ -18,9 +17,9 @@ export type Serve = (incoming: IncomingMessage, outgoing: ServerResponse) => voi
  * Hono's answer, which is always the same and already sent, into headers for each request, and listen for the end of each.
  */
 export function s3App(serve: Serve): RequestListener {
-  const app = new Hono<{ Bindings: HttpBindings }>({ getPath: () => '/' })
+  const app = new Hono<{ Bindings: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse } }>({ getPath: () => '/' })
   app.all('/', (context) => {
-    serve(context.env.incoming as IncomingMessage, context.env.outgoing as ServerResponse)
+    serve(context.env.incoming, context.env.outgoing)
     return RESPONSE_ALREADY_SENT
   })
   const anyRequest = new Request('http://s3/')

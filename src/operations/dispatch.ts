@@ -8,7 +8,7 @@ import type { MetadataStore } from '../metadata/store.ts'
 import { hoistHeaders } from '../protocol/hoisted.ts'
 import { releaseReply } from '../protocol/reply.ts'
 import type { Reply, S3Request } from '../protocol/request.ts'
-import type { BucketContext, Operation } from './operation.ts'
+import type { BucketContext, Context, Operation } from './operation.ts'
 import { compileRoutes } from './routes.ts'
 import { operations } from './table.ts'
 import { tracedBlobs, tracedMetadata } from './traced.ts'
@@ -99,8 +99,8 @@ async function run(options: Kit, request: S3Request, attempt: Attempt): Promise<
   const bucket = operation.level === 'bucket' ? await openBucket(names.bucket, request.headers.get('x-amz-expected-bucket-owner')) : null
 
   const xml = operation.body === 'xml' ? await readXml(request, requestBodyOf(request, authenticated), operation.checksumOf ?? 'document') : ''
-  const context: BucketContext = {
-    bucket: bucket as Bucket, principal, http: request, region: options.region,
+  const context: Context & { readonly bucket: Bucket | null } = {
+    bucket, principal, http: request, region: options.region,
     metadata: span ? tracedMetadata(options.metadata, span) : options.metadata, blobs: span ? tracedBlobs(options.blobs, span) : options.blobs,
     requestBody: requestBodyOf(request, authenticated), objectUrl: options.objectUrl, openBucket, authorise,
   }
@@ -108,7 +108,7 @@ async function run(options: Kit, request: S3Request, attempt: Attempt): Promise<
   try {
     const input = operation.input({ http: request, bucket: names.bucket, key: names.key, xml })
     if (operation.body === 'stream') request.sendContinue()
-    return await (operation.level === 'service' ? operation.run(input, context) : operation.run(input, context))
+    return await (operation.level === 'service' ? operation.run(input, context) : operation.run(input, context as BucketContext))
   } finally {
     done?.()
   }

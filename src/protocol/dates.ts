@@ -1,36 +1,27 @@
+import { ofLast } from '../domain/of-last.ts'
+
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
 /** `Fri, 02 Jan 2026 03:04:05 GMT` of epoch ms. */
 export function httpDate(ms: number): string {
   const second = Math.floor(ms / 1000)
   const day = Math.floor(second / 86_400)
-  if (day !== lastHttpDay) {
-    lastHttpDay = day
-    lastHttpDayText = new Date(day * 86_400_000).toUTCString().slice(0, -12)
-  }
-  return `${lastHttpDayText}${timeOfDay(second - day * 86_400)} GMT`
+  return `${httpDay(day)}${timeOfDay(second - day * 86_400)} GMT`
 }
 
-/** The calendar is asked once for the many objects of one day. */
-let lastHttpDay = Number.NaN
-let lastHttpDayText = ''
+const httpDay = ofLast((day: number) => new Date(day * 86_400_000).toUTCString().slice(0, -12))
 
 /** `2026-01-02T03:04:05.000Z`: S3's documents have milliseconds that are always zero, as its versions have whole seconds. */
 export function isoDate(ms: number): string {
   const second = Math.floor(ms / 1000)
   const day = Math.floor(second / 86_400)
-  if (day !== lastDay) {
-    lastDay = day
-    lastDayText = new Date(day * 86_400_000).toISOString().slice(0, -13)
-  }
-  return `${lastDayText}${timeOfDay(second - day * 86_400)}.000Z`
+  return `${isoDay(day)}${timeOfDay(second - day * 86_400)}.000Z`
 }
 
 const timeOfDay = (second: number): string => `${twoDigits[Math.floor(second / 3600)]}:${twoDigits[Math.floor(second / 60) % 60]}:${twoDigits[second % 60]}`
 
 /** A page of a listing has a thousand dates of mostly one day, for which the calendar is asked once. */
-let lastDay = Number.NaN
-let lastDayText = ''
+const isoDay = ofLast((day: number) => new Date(day * 86_400_000).toISOString().slice(0, -13))
 const twoDigits = Array.from({ length: 60 }, (_, value) => String(value).padStart(2, '0'))
 
 /**

@@ -1,12 +1,8 @@
 import type { Headers, S3Request } from './request.ts'
+import { signatureParameters } from './target.ts'
 
-/** Query parameters that are the signature itself. */
-const signatureParams = new Set([
-  'x-amz-algorithm', 'x-amz-credential', 'x-amz-date', 'x-amz-expires', 'x-amz-signedheaders', 'x-amz-signature', 'x-amz-security-token', 'x-amz-content-sha256',
-])
-
-/** Most of what is looked at here, told apart without another string. */
-const presignersSpelling = new Set(['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders', 'X-Amz-Signature', 'X-Amz-Content-Sha256'])
+/** In the spelling of presigners, which tells most of what is looked at without another string, and in small letters. */
+const signatureNames: ReadonlySet<string> = new Set(signatureParameters.flatMap((name) => [name, name.toLowerCase()]))
 
 /**
  * Presigners move `x-amz-*` headers into the query, where the signature covers them: S3 obeys them there as if they were headers.
@@ -16,9 +12,9 @@ const presignersSpelling = new Set(['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Am
 export function hoistHeaders(request: S3Request): void {
   const hoisted: (readonly [string, string])[] = []
   for (const [name, value] of request.query.entries) {
-    if (presignersSpelling.has(name)) continue
+    if (signatureNames.has(name)) continue
     const header = name.toLowerCase()
-    if (!header.startsWith('x-amz-') || signatureParams.has(header) || isChecksum(header) || request.headers.has(header)) continue
+    if (!header.startsWith('x-amz-') || signatureNames.has(header) || isChecksum(header) || request.headers.has(header)) continue
     hoisted.push([header, value])
   }
   if (hoisted.length > 0) request.headers = overlay(request.headers, hoisted)

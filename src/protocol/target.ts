@@ -1,5 +1,6 @@
 import { S3Error } from '../domain/errors.ts'
 import { keyBytesMax } from '../domain/limits.ts'
+import { ofLast } from '../domain/of-last.ts'
 import { createOwnNames } from './own-names.ts'
 import type { Query, Target } from './request.ts'
 
@@ -78,16 +79,16 @@ export function parseQuery(rawQuery: string): Query {
   const decode = isPlain(rawQuery) ? decodeEscaped : decodeQuery
   const entries: Entry[] = []
   // A presigned URL has six parameters of its signature, and each request is asked for thirty others: those are looked for among their like.
-  let signing: Entry[] = noEntries
-  let others: Entry[] = noEntries
+  const signing: Entry[] = []
+  const others: Entry[] = []
   for (let from = 0; from < rawQuery.length;) {
     const mark = rawQuery.indexOf('&', from)
     const to = mark < 0 ? rawQuery.length : mark
     if (to > from) {
       const entry = queryEntry(rawQuery.slice(from, to), decode)
       entries.push(entry)
-      if (isOfSignature(entry[0])) (signing === noEntries ? signing = [] : signing).push(entry)
-      else (others === noEntries ? others = [] : others).push(entry)
+      if (isOfSignature(entry[0])) signing.push(entry)
+      else others.push(entry)
     }
     from = to + 1
   }
@@ -101,7 +102,6 @@ export function parseQuery(rawQuery: string): Query {
 
 type Entry = readonly [name: string, value: string]
 
-const noEntries: Entry[] = []
 const capitalX = 0x58
 const isOfSignature = (name: string): boolean => name.charCodeAt(0) === capitalX
 
@@ -109,13 +109,8 @@ const isOfSignature = (name: string): boolean => name.charCodeAt(0) === capitalX
 const isPlain = (text: string): boolean => /^[!-~]*$/.test(text)
 
 /** Of what has nothing else to decode. The one escaped value of most presigned URLs is that of the one before: their credential. */
-function decodeEscaped(text: string): string {
-  if (!text.includes('%') && !text.includes('+')) return text
-  if (text !== last.text) last = { text, decoded: decodeQuery(text) }
-  return last.decoded
-}
-
-let last = { text: '', decoded: '' }
+const decodeEscaped = (text: string): string => (text.includes('%') || text.includes('+') ? decodeAgain(text) : text)
+const decodeAgain = ofLast((text: string) => decodeQuery(text))
 
 function queryEntry(pair: string, decode: (text: string) => string): Entry {
   const mark = pair.indexOf('=')
@@ -123,8 +118,13 @@ function queryEntry(pair: string, decode: (text: string) => string): Entry {
   return [ownName(name) ?? decode(name), mark < 0 ? '' : decode(pair.slice(mark + 1))]
 }
 
+/** Query parameters that are the signature itself, as presigners spell them. */
+export const signatureParameters = [
+  'X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders', 'X-Amz-Signature', 'X-Amz-Security-Token', 'X-Amz-Content-Sha256',
+] as const
+
 const ownName = createOwnNames([
-  'X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders', 'X-Amz-Signature', 'X-Amz-Content-Sha256', 'X-Amz-Security-Token',
+  ...signatureParameters,
   'x-id', 'versionId', 'uploadId', 'partNumber', 'list-type', 'prefix', 'delimiter', 'max-keys', 'encoding-type', 'continuation-token', 'start-after', 'fetch-owner',
 ])
 
