@@ -42,13 +42,7 @@ export function writeReply(outgoing: ServerResponse, reply: Reply, context: Answ
     return undefined
   }
   if (body.kind === 'keep-alive') return writeKeepAlive(outgoing, reply, body, context)
-  const { whole } = body.reader
-  if (whole === null || whole.length !== body.length) return writeStream(outgoing, reply, body, context)
-  // A small object: head and bytes in one go, nothing to wait for.
-  outgoing.writeHead(reply.status, headerList(reply.headers, whole.length, undefined, context))
-  outgoing.once('close', () => body.reader.close())
-  outgoing.end(whole)
-  return undefined
+  return writeStream(outgoing, reply, body, context)
 }
 
 /** Writes the error document, without a body for HEAD. */
