@@ -73,11 +73,11 @@ export async function controlRequest(
  * what they sign is the hash of the body all the same.
  */
 function withBodyHash(request: IncomingRequest, bodyHash: string): S3Request {
-  const { requestId, method, rawPath, rawQuery, query, headers, target, stream, secure, remoteAddress, receivedAt, signal, sendContinue } = request
+  const { requestId, method, rawPath, rawQuery, query, headers, target, stream, arrived, secure, remoteAddress, receivedAt, signal, sendContinue } = request
   if (headers.get('authorization') === undefined || headers.has('x-amz-content-sha256')) return request
   const get = (name: string): string | undefined => name === 'x-amz-content-sha256' ? bodyHash : headers.get(name)
   return {
-    requestId, method, rawPath, rawQuery, query, target, stream, secure, remoteAddress, receivedAt, signal, sendContinue,
+    requestId, method, rawPath, rawQuery, query, target, stream, arrived, secure, remoteAddress, receivedAt, signal, sendContinue,
     headers: { get, has: (name) => headers.has(name), entries: headers.entries },
   }
 }

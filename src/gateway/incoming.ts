@@ -80,6 +80,10 @@ export class IncomingRequest implements S3Request {
     if (!this.#outgoing.headersSent && !this.#outgoing.destroyed) this.#outgoing.writeContinue()
   }
 
+  get arrived(): boolean {
+    return this.#incoming.complete
+  }
+
   /** As announced; 0 when nobody said. */
   get bodyBytes(): number {
     return announcedBytes(this.#incoming)

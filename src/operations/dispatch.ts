@@ -12,7 +12,7 @@ import type { BucketContext, Context, Operation } from './operation.ts'
 import { compileRoutes } from './routes.ts'
 import { operations } from './table.ts'
 import { tracedBlobs, tracedMetadata } from './traced.ts'
-import { readXml } from './xml-body.ts'
+import { readWhole, readXml } from './xml-body.ts'
 
 /**
  * Door of the operations room: the same steps for every S3 request.
@@ -108,10 +108,16 @@ async function run(options: Kit, request: S3Request, attempt: Attempt): Promise<
   try {
     const input = operation.input({ http: request, bucket: names.bucket, key: names.key, xml })
     if (operation.body === 'stream') request.sendContinue()
+    else if (!request.arrived && changes(request)) await readWhole(request, context.requestBody)
     return await (operation.level === 'service' ? operation.run(input, context) : operation.run(input, context as BucketContext))
   } finally {
     done?.()
   }
+}
+
+/** What only reads may be answered before all of its request is there. */
+function changes({ method }: S3Request): boolean {
+  return method !== 'GET' && method !== 'HEAD'
 }
 
 function targetNames(request: S3Request): { bucket: string; key: string } {

@@ -19,7 +19,7 @@ interface OperationBase<Input> {
   readonly versionedAction?: string
   /** itself: there is no one resource that the action is about, so `run` asks for each key. Default: dispatch asks, before anything is read. */
   readonly authorises?: 'itself'
-  /** none: a body is ignored; xml: read whole (bounded), verified and handed to `input`; stream: handed to `run` unread. */
+  /** none: a body is ignored, once it came whole; xml: read whole (bounded), verified and handed to `input`; stream: handed to `run` unread. */
   readonly body: 'none' | 'xml' | 'stream'
   /** object: an x-amz-checksum-* header is not of the document in the body, but of the object that the operation makes. */
   readonly checksumOf?: 'object'

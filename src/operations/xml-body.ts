@@ -15,10 +15,7 @@ import type { S3Request } from '../protocol/request.ts'
  * Throws MaxMessageLengthExceeded, IncompleteBody, XAmzContentSHA256Mismatch, BadDigest, SignatureDoesNotMatch, MalformedXML (not UTF-8).
  */
 export async function readXml(request: S3Request, body: RequestBody, checksumOf: 'document' | 'object'): Promise<string> {
-  if ((body.wireLength ?? 0) > xmlBytesMax) throw new S3Error('MaxMessageLengthExceeded', undefined, { fields: { MaxMessageLengthBytes: String(xmlBytesMax) } })
-  request.sendContinue()
-  const wire = await collect(request.stream, xmlBytesMax)
-  if (body.wireLength !== null && wire.length !== body.wireLength) throw new S3Error('IncompleteBody')
+  const wire = await readWhole(request, body)
   const document = decode(wire, body, request.headers.get('x-amz-trailer')?.trim().toLowerCase())
   checkSha256(body, document)
   checkDigests(request, document, checksumOf)
@@ -27,6 +24,18 @@ export async function readXml(request: S3Request, body: RequestBody, checksumOf:
   } catch (cause) {
     throw new S3Error('MalformedXML', undefined, { cause })
   }
+}
+
+/**
+ * Reads the body to its end, as it came. Also that of an operation that takes none: what HTTP cannot parse is refused while the body
+ * comes, and a refused request must have done nothing. Throws MaxMessageLengthExceeded, IncompleteBody.
+ */
+export async function readWhole(request: S3Request, { wireLength }: RequestBody): Promise<Buffer> {
+  if ((wireLength ?? 0) > xmlBytesMax) throw new S3Error('MaxMessageLengthExceeded', undefined, { fields: { MaxMessageLengthBytes: String(xmlBytesMax) } })
+  request.sendContinue()
+  const wire = await collect(request.stream, xmlBytesMax)
+  if (wireLength !== null && wire.length !== wireLength) throw new S3Error('IncompleteBody')
+  return wire
 }
 
 function collect(stream: Readable, bytesMax: number): Promise<Buffer> {

@@ -19,6 +19,8 @@ export interface S3Request {
   readonly target: Target
   /** The body; not yet read. */
   readonly stream: Readable
+  /** Nothing of the request is on its way any more: its body is here to its end, or there is none. */
+  readonly arrived: boolean
   readonly secure: boolean
   readonly remoteAddress: string
   /** When the request arrived, epoch ms. */

@@ -3,10 +3,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { bucketContents, bucketNames, lastingTemporaryFiles } from '../support/leftovers.ts'
 import { complete, createUpload, digest, md5, putParts, type UploadedPart } from '../support/multipart.ts'
-import { rawSocket, sendRequest, signedRequest, type RawRequest, type RawResponse } from '../support/raw.ts'
+import { rawSocket, sendRequest, signedRequest, signRequest, type RawRequest, type RawResponse } from '../support/raw.ts'
 import { bucketSender, outcome } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { presign, signedChunks, signHeaders, timestamp, type Signing } from '../support/signing.ts'
@@ -194,6 +195,19 @@ row(24, 'a space before the colon', /^(400 BadRequest|closed)/, () => bySocket(`
 row(24, 'a bare line feed', /^(400 BadRequest|closed)/, () => bySocket(`PUT ${target()} HTTP/1.1\nHost: x\nContent-Length: 0\n\n${smuggled}`))
 row(24, 'another transfer coding', /^(400 BadRequest|501 NotImplemented|closed)/, () => bySocket(`PUT ${target()} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`))
 row(24, 'a chunk of a transfer coding that is none', /^(400|403)/, () => bySocket(`PUT ${target()} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n${smuggled}`))
+for (const [what, method, key, headers] of [
+  ['a removal', 'DELETE', 'k'], ['a new upload', 'POST', 'new?uploads='], ['a copy', 'PUT', 'new', { 'x-amz-copy-source': `/${bucket}/k` }],
+  ['an end of an upload', 'DELETE', 'parts?uploadId=UPLOAD'], ['a copied part', 'PUT', 'parts?partNumber=1&uploadId=UPLOAD', { 'x-amz-copy-source': `/${bucket}/k` }],
+] as const) {
+  const ask = (body: string, end: boolean) => (): Promise<string> => {
+    const { path: signed, headers: sent } = signRequest({ server, method, path: target(key.replace('UPLOAD', uploadId)), headers: { ...headers, 'transfer-encoding': 'chunked' } })
+    return bySocket(`${method} ${signed} HTTP/1.1\r\n${Object.entries(sent).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`, end)
+  }
+  row(24, `with a cut body, ${what}`, /^400/, ask('5\r\nhel', true))
+  row(24, `with half of a request, ${what}`, /^400/, ask('', true))
+  row(24, `with a body that is none, ${what}`, /^400/, ask('zz\r\n', false))
+}
+row(24, 'a removal with a body that is longer than any document', '400 MaxMessageLengthExceeded', () => signedRequest({ server, method: 'DELETE', path: target('k'), body: Buffer.alloc(4 * 1024 ** 2 + 1) }))
 row(24, 'no Host', /^400/, () => bySocket(`GET ${target()} HTTP/1.1\r\n\r\n`))
 row(24, 'two Hosts', /^400/, () => bySocket(`GET ${target()} HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n`))
 row(24, 'a folded header', /^(400|403)/, () => bySocket(`GET ${target()} HTTP/1.1\r\nHost: x\r\nX-Amz-Meta-A: a\r\n b\r\n\r\n`))
@@ -206,8 +220,8 @@ row(25, 'a response override with a line break', '400 InvalidRequest', () => sen
 row(25, 'a response override without a signature', /^(400 InvalidRequest|403 AccessDenied)$/, () => send('GET', 'k?response-content-type=text%2Fplain', { sign: 'none' }))
 
 /** Status and code of the first answer on a socket, `closed` when there was none. */
-async function bySocket(bytes: string): Promise<string> {
-  const { text } = await rawSocket(server, Buffer.from(bytes, 'latin1'), { idleMs: 300 })
+async function bySocket(bytes: string, end = false): Promise<string> {
+  const { text } = await rawSocket(server, Buffer.from(bytes, 'latin1'), { idleMs: 300, end })
   // A second answer would be to a request that was hidden in the first.
   expect(text.match(/HTTP\/1\.1 200/g) ?? []).toEqual([])
   const status = /^HTTP\/1\.1 (\d{3})/.exec(text)?.[1]
@@ -261,6 +275,26 @@ test('row 20: DeleteObjects takes exactly the keys that it names', async () => {
   for (const key of ['a', '1', '100000', 'b', 'k']) expect(left).toContain(`<Key>${key}</Key>`)
   for (const key of ['001', '1e5', 'true', ' a ', 'a&amp;b', '\u{1f600}']) expect(left).not.toContain(`<Key>${key}</Key>`)
   for (const key of ['a', '1', '100000', 'b']) await send('DELETE', key)
+})
+
+test('row 24: a body that nobody reads is waited for, and its connection goes on', async () => {
+  const id = await createUpload(send, 'slow')
+  const { path: signed, headers } = signRequest({ server, method: 'DELETE', path: target(`slow?uploadId=${id}`), headers: { 'content-length': '5' } })
+  const head = `DELETE ${signed} HTTP/1.1\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
+  const uploads = async (): Promise<string> => (await send('GET', '?uploads')).text
+  const socket = net.connect(server.port, '127.0.0.1')
+  let text = ''
+  socket.on('data', (chunk: Buffer) => { text += chunk.toString('latin1') })
+  socket.write(`${head}he`)
+  await sleep(200)
+  expect((await uploads()).includes(id)).toBe(true)
+  expect(text).toBe('')
+  socket.write('llo')
+  await vi.waitFor(() => expect(text).toMatch(/^HTTP\/1\.1 204 /))
+  expect((await uploads()).includes(id)).toBe(false)
+  socket.write(`${head}hello`)
+  await vi.waitFor(() => expect(text).toMatch(/HTTP\/1\.1 404 [\s\S]*NoSuchUpload/))
+  socket.destroy()
 })
 
 test('row 21: a finished upload answers the same again, or 404 to another list', async () => {

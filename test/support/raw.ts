@@ -141,7 +141,7 @@ function joinHeaders(raw: readonly string[]): Record<string, string> {
 }
 
 /** Writes bytes to a socket of the server and returns what came until it closed, or until nothing came for `idleMs`. */
-export function rawSocket(server: Endpoint, bytes: string | Uint8Array, options: { idleMs?: number } = {}): Promise<{ text: string; closed: boolean }> {
+export function rawSocket(server: Endpoint, bytes: string | Uint8Array, options: { idleMs?: number; end?: boolean } = {}): Promise<{ text: string; closed: boolean }> {
   const { hostname, port } = new URL(server.url)
   return new Promise((resolve, reject) => {
     const socket = net.connect({ host: hostname, port: Number(port) })
@@ -154,7 +154,8 @@ export function rawSocket(server: Endpoint, bytes: string | Uint8Array, options:
     socket.on('data', (chunk: Buffer) => chunks.push(chunk))
     socket.on('end', () => finish(true))
     socket.on('error', (error: NodeJS.ErrnoException) => (error.code === 'ECONNRESET' || error.code === 'EPIPE' ? finish(true) : reject(error)))
-    socket.write(bytes)
+    if (options.end === true) socket.end(bytes)
+    else socket.write(bytes)
   })
 }
 
