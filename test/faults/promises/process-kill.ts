@@ -1,8 +1,11 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { lastingTemporaryFiles } from '../../support/leftovers.ts'
 import { newWorld, type World } from '../../support/load.ts'
 import { signalAll } from '../../support/processes.ts'
-import { newBucket } from '../../support/s3.ts'
+import { signedRequest } from '../../support/raw.ts'
+import { newBucket, outcome } from '../../support/s3.ts'
 import { serverProcesses } from '../../support/server-processes.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
 import { acknowledgesMore, isBack, serves, underLoad, until } from '../../support/under-load.ts'
@@ -85,7 +88,12 @@ async function kill(place: Place, victim: Victim, random: Random): Promise<strin
 
 async function killPostgres({ server, world }: Place): Promise<void> {
   await server.killPostgres()
-  await until('the server has a database again', () => serves(server), 60_000, 100)
+  await until('the server has a database again', () => serves(server), 60_000, 100).catch(async (error: Error) => {
+    // Whatever the reason was, it will not come back to be looked at.
+    const postgresLog = await readFile(path.join(server.dataDir, 'postgres.log'), 'utf8')
+    const answer = await signedRequest({ server, path: '/' }).then(outcome, String)
+    throw new Error(`${error.message}: now ${answer}; the server said\n${server.output().slice(-700)}\nand PostgreSQL\n${postgresLog.slice(-700)}`)
+  })
   await acknowledgesMore(world)
 }
 

@@ -73,7 +73,8 @@ async function main(options: Options): Promise<void> {
     const found = await runOne(check, options.seed, seconds)
     for (const { row, cases, violations } of found) {
       console.log(`  ${row}: ${cases} cases, ${violations.length} violations`)
-      for (const text of violations) console.log(`  VIOLATION of "${row}": ${text}`)
+      // On one line, which is what .ci/run tells again at its end.
+      for (const text of violations) console.log(`  VIOLATION of "${row}": ${text.replaceAll('\n', ' | ')}`)
     }
     lines.push(...found)
   }
