@@ -14,6 +14,8 @@ export interface PostgresProxy {
    * cuts before the answer. `count` times, then no more.
    */
   cutAtCommit(when: 'before' | 'after', count: number): void
+  /** The next session that gets ready is told in the same breath that its server has died, and ends. */
+  dieOnceReady(): void
   /** How often a connection was cut. */
   cuts(): number
   /** Refuses new connections and ends the present ones, or lets them in again. */
@@ -25,6 +27,12 @@ export interface PostgresProxy {
 const commitMessage = Buffer.from('\0commit\0')
 
 const committedTag = Buffer.from('COMMIT\0')
+const readyForQuery = Buffer.from('Z\0\0\0\x05I', 'latin1')
+const dying = ((fields: string): Buffer => {
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(4 + fields.length)
+  return Buffer.concat([Buffer.from('E'), length, Buffer.from(fields)])
+})('SFATAL\0VFATAL\0C57P01\0Mterminating connection due to unexpected postmaster exit\0\0')
 
 /** `target`: the folder of a PostgreSQL's Unix socket, or its TCP port on the loopback address. */
 export async function startProxy(target: string | number): Promise<PostgresProxy> {
@@ -33,11 +41,13 @@ export async function startProxy(target: string | number): Promise<PostgresProxy
   let mode: { when: 'before' | 'after'; left: number } = { when: 'before', left: 0 }
   let cut = 0
   let isAway = false
+  let dies = false
 
   const server = createServer((client) => {
     if (isAway) return void client.destroy()
     const upstream = typeof target === 'number' ? connect(target, '127.0.0.1') : connect(join(target, '.s.PGSQL.5432'))
     let deaf = false
+    let fresh = true
     const end = () => {
       client.destroy()
       upstream.destroy()
@@ -62,6 +72,15 @@ export async function startProxy(target: string | number): Promise<PostgresProxy
       upstream.write(chunk)
     })
     upstream.on('data', (chunk: Buffer) => {
+      if (fresh && chunk.indexOf(readyForQuery) >= 0) {
+        fresh = false
+        if (dies) {
+          dies = false
+          cut++
+          client.end(Buffer.concat([chunk, dying]))
+          return
+        }
+      }
       if (!deaf) return void client.write(chunk)
       // The server has answered the COMMIT, and those before it that came along: the answers are lost.
       if (chunk.indexOf(committedTag) >= 0) end()
@@ -73,6 +92,7 @@ export async function startProxy(target: string | number): Promise<PostgresProxy
     host,
     port: typeof address === 'object' && address !== null ? address.port : 0,
     cutAtCommit: (when, left) => { mode = { when, left } },
+    dieOnceReady: () => { dies = true },
     cuts: () => cut,
     away: (gone) => {
       isAway = gone

@@ -87,6 +87,28 @@ describe('a lost database', () => {
     expect(await store.version(bucketId, 'there')).toMatchObject({ key: 'there' })
   })
 
+  test('a session whose server dies when it is ready is refused, and ends nothing else', async () => {
+    const unheard: unknown[] = []
+    const listeners = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException').on('uncaughtException', (error) => void unheard.push(error))
+    for (const work of [makeBucket, (second: MetadataStore) => second.sweeping(async () => true)]) {
+      const own = await startProxy(postgres.connection.host)
+      const second = await openTestStore({ connection: { ...postgres.connection, host: own.host }, lazy: true })
+      await second.ping()
+      own.dieOnceReady()
+      // There is one idle session, so that the other work gets a fresh one, which dies.
+      const done = await Promise.allSettled([work(second), work(second)])
+      expect(done).toMatchObject([{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'ServiceUnavailable' } }])
+      await work(second)
+      await second.close()
+      expect(own.cuts()).toBe(1)
+      await own.close()
+    }
+    expect(unheard).toEqual([])
+    process.removeAllListeners('uncaughtException')
+    for (const listener of listeners) process.on('uncaughtException', listener)
+  })
+
   test('one bad command in a group fails alone', async () => {
     const results = await Promise.allSettled([put('good/1'), put('bad\0'), put('good/2')])
     expect(results).toMatchObject([{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'InvalidArgument' } }, { status: 'fulfilled' }])

@@ -1,9 +1,9 @@
-import pg from 'pg'
+import type pg from 'pg'
 import { placeBytes } from '../../domain/manifest.ts'
 import type { Extent, PartSummary } from '../../domain/model.ts'
 import type { BlobFate, CheckedRow, CheckPosition, CheckStore, SweepStore } from '../store.ts'
 import { hexArray, numberArray, textArray } from './arrays.ts'
-import { openLine, readSetup, type Line } from './connect.ts'
+import { openLine, openPool, readSetup, type Line } from './connect.ts'
 import { assertMigrated } from './migrate.ts'
 import { unpackedChecksum } from './packed.ts'
 import { checksumOf, extentsOf, manifestText, versionColumns, versionIdOfRow, versionRow, type WireRow } from './rows.ts'
@@ -25,8 +25,7 @@ export async function openCheckDatabase(options: { connection: pg.ClientConfig; 
   const { connection, log } = options
   await assertMigrated(connection)
   const line = openLine({ connection, setup: readSetup, log, waitMs: 30_000 })
-  const pool = new pg.Pool({ ...connection, max: 1, connectionTimeoutMillis: 5000, query_timeout: 30_000 })
-  pool.on('error', (error) => log(`database connection lost: ${error.message}`))
+  const pool = openPool({ ...connection, max: 1, connectionTimeoutMillis: 5000 }, log)
   const { relocations, drives } = openSweep(line, pool, Date.now)
   return {
     ...openChecks(line, pool), relocations, drives,

@@ -192,6 +192,16 @@ function discard(client: pg.Client): void {
   client.end().catch(() => undefined)
 }
 
+/** Sessions for rare work that takes one for itself (transaction.ts, sweep.ts). */
+export function openPool(config: pg.PoolConfig, log: (message: string) => void): pg.Pool {
+  const pool = new pg.Pool({ ...config, query_timeout: patienceDefault.answerMs })
+  pool.on('error', (error) => log(`database connection lost: ${error.message}`))
+  // An error event that nobody hears would end the process, and whoever takes a session hears nothing until a moment later. What is
+  // asked of the session fails as well, and that is enough.
+  pool.on('connect', (client) => client.on('error', () => undefined))
+  return pool
+}
+
 /** Sends one statement down the pipeline. */
 export function send(client: pg.Client, statement: Statement): Promise<WireRow[]> {
   asked(client)

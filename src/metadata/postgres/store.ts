@@ -1,4 +1,4 @@
-import pg from 'pg'
+import type pg from 'pg'
 import type { Bucket } from '../../domain/model.ts'
 import { cacheMeter, createMeters, type Meters } from '../../telemetry/metrics.ts'
 import type { AccessKey, MetadataStore, ObjectStore } from '../store.ts'
@@ -7,7 +7,7 @@ import { openBuckets } from './buckets.ts'
 import { briefCache, catchingUp } from './cache.ts'
 import { openChecks } from './check.ts'
 import { openCommitter } from './committer.ts'
-import { openLine, readSetup, type Line } from './connect.ts'
+import { openLine, openPool, readSetup, type Line } from './connect.ts'
 import { openIdentity } from './identity.ts'
 import { openListing } from './listing.ts'
 import { migrateSchema } from './migrate.ts'
@@ -54,8 +54,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   const listings = Array.from({ length: listingLines }, () => line(readSetup))
   let turn = 0
   const nextListing = (): Line => listings[turn++ % listingLines] as Line
-  const pool = new pg.Pool({ ...connection, max: poolMax, idleTimeoutMillis: 10_000, connectionTimeoutMillis: waitMs, query_timeout: 30_000 })
-  pool.on('error', (error) => log(`database connection lost: ${error.message}`))
+  const pool = openPool({ ...connection, max: poolMax, idleTimeoutMillis: 10_000, connectionTimeoutMillis: waitMs }, log)
   meters.watch('holdfast_database_connections', () => [['used', pool.totalCount - pool.idleCount], ['idle', pool.idleCount]])
   meters.watch('holdfast_database_waiting', () => pool.waitingCount)
   const buckets = briefCache<Bucket>(cacheMeter(meters, 'buckets'))

@@ -18,7 +18,8 @@ const completedUploadMs = 7 * 24 * 3600 * 1000
 
 export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepStore {
   async function alone<Result>(lock: number, work: (lost: () => boolean) => Promise<Result>): Promise<Result | null> {
-    const client = await pool.connect().catch((error: unknown) => Promise.reject(clientError(error)))
+    const refused = (error: unknown): Promise<never> => Promise.reject(clientError(error))
+    const client = await pool.connect().catch(refused)
     let lost = false
     const onLoss = (): void => {
       lost = true
@@ -26,11 +27,10 @@ export function openSweep(line: Line, pool: pg.Pool, now: () => number): SweepSt
     client.on('error', onLoss)
     client.on('end', onLoss)
     try {
-      const { rows: [row] } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [lock])
+      const { rows: [row] } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [lock]).catch(refused)
       return row?.taken === true ? await work(() => lost) : null
     } finally {
-      client.off('end', onLoss)
-      // The session ends, and the lock with it. Whoever listens last hears an error that the end may bring.
+      // The session ends, and the lock with it.
       client.release(true)
     }
   }

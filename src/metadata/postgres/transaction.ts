@@ -10,7 +10,6 @@ export async function inTransaction<Result>(pool: pg.Pool, work: (client: pg.Poo
   let failed = true
   try {
     client = await pool.connect()
-    client.on('error', heard)
     await client.query(beginSafely)
     const result = await work(client)
     await client.query('COMMIT')
@@ -20,10 +19,6 @@ export async function inTransaction<Result>(pool: pg.Pool, work: (client: pg.Poo
     throw clientError(error)
   } finally {
     // A connection in an unknown state is closed: that rolls back whatever is left.
-    client?.off('error', heard)
     client?.release(failed)
   }
 }
-
-/** The loss of a connection reaches its query as well; an error event that nobody hears would end the process. */
-const heard = (): void => undefined
