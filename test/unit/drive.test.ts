@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { S3Error } from '../../src/domain/errors.ts'
 import { openDrive, processToken } from '../../src/storage/backend.ts'
-import { isDeadProcess } from '../../src/storage/local/drive.ts'
+import { isDeadProcess, makeMarker } from '../../src/storage/local/drive.ts'
 import { bodyOf, openRoom, patterned, readAll, writeOptions } from './blobs-room.ts'
 
 const register = async (): Promise<number> => 1
@@ -27,6 +27,13 @@ test('two processes that make the drive at once agree on its identity', async ()
   const root = await scratch()
   const drives = await Promise.all(Array.from({ length: 5 }, () => openDrive({ root, register })))
   expect(new Set(drives.map(({ uuid }) => uuid)).size).toBe(1)
+  await rm(root, { recursive: true })
+})
+
+test('a drive that another process has made since its marker was looked for is taken as it is', async () => {
+  const root = await scratch()
+  const { uuid } = await openDrive({ root, register })
+  expect(await makeMarker(root, [])).toMatchObject({ uuid })
   await rm(root, { recursive: true })
 })
 

@@ -382,13 +382,17 @@ async function holdsNothing(root: string): Promise<boolean> {
   return names.every(({ length }) => length === 0)
 }
 
-async function makeMarker(root: string, known: readonly { readonly uuid: string }[]): Promise<Marker> {
+/** For a root that had none a moment ago; who makes it first makes it for all. */
+export async function makeMarker(root: string, known: readonly { readonly uuid: string }[]): Promise<Marker> {
   if (known.length > 0) {
     throw new Error(`${root} is empty, but the database has objects on drive ${known.map(({ uuid }) => uuid).join(', ')}: mount it there or restore it. `
       + `To begin anew without what it held, remove it from the database's table "drives" first`)
   }
   const names = await readdir(root)
   if (names.includes('blobs') || names.includes('segments')) {
+    // They are made behind the marker: another process may have made all of them since it was looked for.
+    const made = await readMarker(root)
+    if (made !== null) return made
     throw new Error(`${root} holds blobs but its ${markerName} is missing: restore the file, or start on another folder`)
   }
   const marker: Marker = { format: driveFormat, uuid: randomUUID(), createdAt: Date.now() }
