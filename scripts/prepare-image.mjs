@@ -17,7 +17,7 @@ const user = 10001
 const cache = path.join(root, '.compile-cache')
 mkdirSync(cache)
 chownSync(cache, user, user)
-for (const entry of [['src/main.ts', '--help'], ['src/workers/worker.ts']]) {
+for (const entry of [['src/main.ts', '--help'], ['src/start.ts'], ['src/workers/worker.ts']]) {
   const { status } = spawnSync(process.execPath, entry, { cwd: root, uid: user, gid: user, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, NODE_COMPILE_CACHE: cache } })
   if (status !== 0) throw new Error(`${entry.join(' ')} does not start in the image (exit code ${status}).`)
 }

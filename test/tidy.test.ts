@@ -81,7 +81,7 @@ function violation({ from, to, typeOnly }: Import): string | null {
   const [here, there] = [roomOf(from), roomOf(to)]
   if (here === null || here === there) return null
   const arrow = `${from} -> ${to}`
-  if (there === null) return `${arrow}: only main.ts puts rooms together`
+  if (there === null) return `${arrow}: only the files below src put rooms together`
   const [own, other] = [rooms[here], rooms[there]]
   if (own === undefined || other === undefined) return `${arrow}: a room that the table of this test does not know`
   if (other.doors !== '*' && !other.doors.includes(path.relative(path.join('src', there), to))) return `${arrow}: not a door`

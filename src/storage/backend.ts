@@ -20,7 +20,7 @@ export { createReserve } from './local/reserve.ts'
 export type { StraightFile } from './local/straight.ts'
 export { openStraight, pageBytes, writeFully } from './local/straight.ts'
 
-/** Where operators read what happened to their drives; wired to the program's logger by `main.ts`. */
+/** Where operators read what happened to their drives; wired to the program's logger by `start.ts`. */
 export interface Log {
   info(message: string, fields?: Readonly<Record<string, unknown>>): void
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void

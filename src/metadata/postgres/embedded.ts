@@ -35,6 +35,8 @@ export interface EmbeddedOptions {
   readonly log: (message: string) => void
   /** Default: plenty for one server process. */
   readonly connectionsMax?: number
+  /** Called once a program of PostgreSQL's is at work, and this process has nothing to do but to wait: initdb, when there is no cluster yet. */
+  readonly atWork?: (program: 'initdb' | 'postgres') => void
 }
 
 const connectionsMaxDefault = 40
@@ -53,17 +55,17 @@ const logBytesMax = 16 * 1024 ** 2
  * Starts the private PostgreSQL on a Unix socket that only this user may reach, makes its cluster first when there is none,
  * and recovers from whatever the last run left behind. Resolves when it accepts connections.
  */
-export async function startEmbedded({ dataDir, log, connectionsMax = connectionsMaxDefault }: EmbeddedOptions): Promise<EmbeddedPostgres> {
+export async function startEmbedded({ dataDir, log, connectionsMax = connectionsMaxDefault, atWork }: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const folder = resolve(dataDir)
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const cluster = join(folder, 'postgres')
   const program = await findProgram(folder)
-  await makeCluster(program, cluster)
+  await makeCluster(program, cluster, atWork)
   const socket = await socketFolder(folder)
   try {
     await clearLeftovers(cluster, socket.path)
     await writeSettings(join(cluster, 'postgresql.conf'), embeddedSettings(connectionsMax, await diskBytes(cluster)))
-    return await run(program, cluster, socket, log)
+    return await run(program, cluster, socket, { log, atWork })
   } catch (error) {
     await socket.remove()
     throw error
@@ -71,7 +73,7 @@ export async function startEmbedded({ dataDir, log, connectionsMax = connections
 }
 
 /** initdb works in a folder of its own, so that a cluster under its final name is always complete. */
-async function makeCluster(program: EmbeddedProgram, cluster: string): Promise<void> {
+async function makeCluster(program: EmbeddedProgram, cluster: string, atWork: EmbeddedOptions['atWork']): Promise<void> {
   const version = await readFile(join(cluster, 'PG_VERSION'), 'utf8').then((text) => text.trim(), () => null)
   if (version !== null && version !== majorVersion) {
     throw new Error(`${cluster} belongs to PostgreSQL ${version}; this program carries PostgreSQL ${majorVersion}. Dump it with ${version} and restore it, or set HOLDFAST_DATABASE_URL.`)
@@ -84,7 +86,9 @@ async function makeCluster(program: EmbeddedProgram, cluster: string): Promise<v
   }
   const fresh = await mkdtemp(join(parent, 'postgres.initdb-'))
   const args = ['-D', fresh, '-U', user, '-E', 'UTF8', '--locale=C', '--auth-local=trust', '--auth-host=reject', '--no-instructions']
-  await execute(program, program.initdb, args)
+  const made = execute(program, program.initdb, args)
+  atWork?.('initdb')
+  await made
   await rename(fresh, cluster)
   await syncFolder(parent)
 }
@@ -144,12 +148,13 @@ export async function embeddedConnection(dataDir: string): Promise<EmbeddedConne
   return { host: (await socketPath(resolve(dataDir))).path, port: 5432, user, database }
 }
 
-async function run(program: EmbeddedProgram, cluster: string, socket: SocketFolder, log: (message: string) => void): Promise<EmbeddedPostgres> {
+async function run(program: EmbeddedProgram, cluster: string, socket: SocketFolder, { log, atWork }: Pick<EmbeddedOptions, 'log' | 'atWork'>): Promise<EmbeddedPostgres> {
   const logFile = join(cluster, '..', 'postgres.log')
   if (await stat(logFile).then((found) => found.size > logBytesMax, () => false)) await rename(logFile, `${logFile}.old`)
   await appendFile(logFile, '', { mode: 0o600 })
   const logStart = (await stat(logFile)).size
   const { child, exit } = await spawnServer(program, cluster, socket.path, logFile)
+  atWork?.('postgres')
   let stopping = false
   const exited = exit.then((found) => ({ expected: stopping, ...found }))
   const stop = async () => {

@@ -77,7 +77,7 @@ interface Metadata {
   readonly relocations: Parameters<typeof createBlobs>[0]['relocations']
 }
 
-/** As `main.ts` does it; the text of the error when it does not open. */
+/** As `start.ts` does it; the text of the error when it does not open. */
 async function open(dataDir: string, pool: WorkerPool, { register, known, relocations }: Metadata): Promise<Opened | string> {
   const errors: string[] = []
   const log: Log = { info: () => undefined, warn: () => undefined, error: (message, fields) => void errors.push(`${message} ${JSON.stringify(fields)}`) }
