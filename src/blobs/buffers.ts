@@ -11,14 +11,12 @@ export interface ReadBuffers {
   /** A buffer to read ahead with, only while few are in use. */
   spare(): Uint8Array | null
   release(buffer: Uint8Array): void
-  /** Whether so many readers are at work that reading ahead, and on other threads, gains nothing. */
-  busy(): boolean
 }
 
-/** More in use than this keep the main thread busy: two readers have two each, one that is sent and one that is read ahead. */
-const fewBuffersMax = 4
 /** Buffers kept when nobody reads. */
 const idleBuffersMax = 16
+/** More in use than this have enough to read already: eight readers have two each, one that is sent and one that is read ahead. */
+const aheadBuffersMax = idleBuffersMax
 /** Kept apart for `briefly`. */
 const briefBuffersMax = 2
 /** How long nobody waits any more after a wait that was in vain. */
@@ -37,7 +35,7 @@ export function createReadBuffers(buffersMax: number = readBuffersMax): ReadBuff
     const recycled = free.pop()
     if (recycled !== undefined) return recycled
     made += 1
-    return new Uint8Array(blockBytes)
+    return sharedBlock()
   }
 
   /** The first of them has waited for as long as anybody should, and what it could not have the others cannot have either. */
@@ -51,8 +49,6 @@ export function createReadBuffers(buffersMax: number = readBuffersMax): ReadBuff
     for (const next of waiting.splice(0)) next.take(null)
   }
 
-  const busy = (): boolean => made - free.length > fewBuffersMax
-
   return {
     acquire() {
       if (free.length > 0 || made < buffersMax) return Promise.resolve(fresh())
@@ -65,8 +61,7 @@ export function createReadBuffers(buffersMax: number = readBuffersMax): ReadBuff
       return new Promise((resolve) => void waiting.push({ since: now, take: resolve }))
     },
     briefly: (use) => brief(use),
-    spare: () => (!busy() && made < buffersMax ? fresh() : null),
-    busy,
+    spare: () => (made - free.length < aheadBuffersMax && made < buffersMax ? fresh() : null),
     release(buffer) {
       returnedAt = performance.now()
       const next = waiting.shift()
@@ -81,6 +76,9 @@ export function createReadBuffers(buffersMax: number = readBuffersMax): ReadBuff
   }
 }
 
+/** Other threads fill it. */
+const sharedBlock = (): Uint8Array => new Uint8Array(new SharedArrayBuffer(blockBytes))
+
 /** Hands few buffers around, each for as long as the call takes. */
 function createQueue(buffersMax: number): <T>(use: (buffer: Uint8Array) => Promise<T>) => Promise<T> {
   const free: Uint8Array[] = []
@@ -89,7 +87,7 @@ function createQueue(buffersMax: number): <T>(use: (buffer: Uint8Array) => Promi
   return async (use) => {
     if (free.length === 0 && made < buffersMax) {
       made += 1
-      free.push(new Uint8Array(blockBytes))
+      free.push(sharedBlock())
     }
     const buffer = free.pop() ?? (await new Promise<Uint8Array>((resolve) => void waiting.push(resolve)))
     try {

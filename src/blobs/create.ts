@@ -89,6 +89,7 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
   const context: ReadContext = {
     drives: new Map(drives.map((each) => [each.id, each])),
     buffers: createReadBuffers(options.readBuffers),
+    readBlock: (block, buffer) => pool.read(block, buffer),
     descriptors: createDescriptors(undefined, cacheMeter(meters, 'segments')),
     tables: new LRUCache<string, Uint32Array>({ max: blockTablesMax }),
     relocations: options.relocations,

@@ -3,8 +3,8 @@ import { S3Error } from '../domain/errors.ts'
 import { blockBytes, readPieceBytes } from '../domain/limits.ts'
 import { sliceManifest } from '../domain/manifest.ts'
 import type { Extent, Placement } from '../domain/model.ts'
-import { closeRead, openBlobFile, readBlock, readRecord, readRecordAtHand, segmentPath } from '../storage/backend.ts'
-import type { BlobFile, Drive, Log } from '../storage/backend.ts'
+import { blockOf, closeRead, openBlobFile, readRecord, readRecordAtHand, segmentPath } from '../storage/backend.ts'
+import type { BlobFile, Block, Drive, Log } from '../storage/backend.ts'
 import type { BlobReader } from './blobs.ts'
 import type { ReadBuffers } from './buffers.ts'
 import type { Descriptors } from './descriptors.ts'
@@ -14,6 +14,8 @@ export interface ReadContext {
   readonly drives: ReadonlyMap<number, Drive>
   readonly buffers: ReadBuffers
   readonly descriptors: Descriptors
+  /** Reads and verifies a block into the first bytes of a buffer of `buffers`, on another thread. */
+  readonly readBlock: (block: Block, buffer: Uint8Array) => Promise<Uint8Array>
   /** Block tables that were verified, by blob. */
   readonly tables: LRUCache<string, Uint32Array>
   /** Where compaction put records that are not at their place any more. */
@@ -105,7 +107,7 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
     if (target === null) return loadPiece(step, file)
     try {
       const index = Math.floor(step.from / blockBytes)
-      const block = await readBlock(file, index, target, context.buffers.busy())
+      const block = await context.readBlock(blockOf(file, index), target)
       return { bytes: block.subarray(step.from - index * blockBytes, step.to - index * blockBytes), buffer: target }
     } catch (error) {
       context.buffers.release(target)
@@ -118,7 +120,7 @@ async function streamReader(context: ReadContext, extents: readonly Extent[]): P
     const index = Math.floor(step.from / blockBytes)
     const to = Math.min(step.to, step.from + readPieceBytes)
     try {
-      const bytes = await context.buffers.briefly(async (buffer) => (await readBlock(from, index, buffer, true)).slice(step.from - index * blockBytes, to - index * blockBytes))
+      const bytes = await context.buffers.briefly(async (buffer) => (await context.readBlock(blockOf(from, index), buffer)).slice(step.from - index * blockBytes, to - index * blockBytes))
       rest = to < step.to ? { ...step, from: to } : null
       return { bytes, buffer: null }
     } catch (error) {

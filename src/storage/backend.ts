@@ -37,7 +37,7 @@ export function segmentPath(segment: string): string {
   return `segments/${segment}`
 }
 export type { Holdings } from './local/inventory.ts'
-export type { BlobFile } from './local/reading.ts'
+export type { Block, BlobFile } from './local/reading.ts'
 export type { ScrubStatus } from './scrub-background.ts'
 export type { SweeperStatus, SweepReport } from './sweeper.ts'
-export { closeRead, openBlobFile, openToRead, readBlock, readRecord, readRecordAtHand, RotError } from './local/reading.ts'
+export { blockOf, closeRead, openBlobFile, openToRead, readBlock, readBlockHere, readRecord, readRecordAtHand, RotError } from './local/reading.ts'

@@ -10,6 +10,7 @@ import type { LaneEnd } from './lanes.ts'
 import { sealBodies } from './seal.ts'
 import type { BatchBodies, Sealed } from './seal.ts'
 
+export { serveReads } from './readers.ts'
 export { upload } from './upload.ts'
 export type { UploadMessage, UploadOutcome, UploadTask } from './upload.ts'
 

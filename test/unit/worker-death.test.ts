@@ -56,6 +56,23 @@ test('a thread that writes small bodies dies with its group, and those that come
   await threads.close()
 })
 
+test('a large body whose reading threads die is read by other ways, byte for byte', async () => {
+  const room = await openRoom({ smallBodyBytesMax: 1024 })
+  const bytes = patterned(24 * mib + 5)
+  const { manifest } = await room.blobs.write(bodyOf(bytes), writeOptions())
+  const readingThreads = (): readonly Worker[] => room.pool.pools().find(({ name }) => name === 'upload')?.threads ?? []
+  for (let round = 0; round < 5; round++) {
+    const reading = Array.from({ length: 4 }, () => readAll(room.blobs, manifest))
+    await sleep(round * 2)
+    const dying = readingThreads()
+    await Promise.all(dying.map((thread) => thread.terminate()))
+    for (const body of await Promise.all(reading)) expect(body.equals(bytes)).toBe(true)
+    // Until those in their place have loaded their program: to end one before that aborts the process.
+    await sleep(500)
+  }
+  await room.close()
+})
+
 const batchThreads = (pool: WorkerPool): readonly Worker[] => pool.pools().find(({ name }) => name === 'batch')?.threads ?? []
 
 /** Its call resolves when each thread of that moment has loaded its program: to end one before that aborts the process. */

@@ -1,6 +1,5 @@
 import { close, fstat, open, read, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { blockBytes } from '../../domain/limits.ts'
 import { crc32c } from './crc32c.ts'
@@ -85,40 +84,55 @@ async function readTable(fd: number, blob: string, length: number): Promise<Uint
  */
 const quickReadMs = 0.05
 const quickReadMsPerByte = 0.5 / 1024 ** 2
+const quickReadBytesMax = 256 * 1024
 const cautionTimes = 100
 const cautionMsMax = 60_000
 
+let lastSlowMs = 0
+let cautiousUntil = 0
+
 /** Gives how many bytes were read in place; 0 when they have to be read by another thread. */
-function createQuickReads(bytesMax: number): (fd: number, target: Uint8Array, at: number) => number {
-  let lastSlowMs = 0
-  let cautiousUntil = 0
-  return (fd, target, at) => {
-    const before = performance.now()
-    if (target.length > bytesMax || before < cautiousUntil) return 0
-    const got = readSync(fd, target, 0, target.length, at)
-    const tookMs = performance.now() - before
-    const slow = tookMs > quickReadMs + target.length * quickReadMsPerByte
-    if (slow && lastSlowMs > 0) cautiousUntil = before + Math.min((lastSlowMs + tookMs) * cautionTimes, cautionMsMax)
-    lastSlowMs = slow ? tookMs : 0
-    return got
-  }
+function readQuickly(fd: number, target: Uint8Array, at: number): number {
+  const before = performance.now()
+  if (target.length > quickReadBytesMax || before < cautiousUntil) return 0
+  const got = readSync(fd, target, 0, target.length, at)
+  const tookMs = performance.now() - before
+  const slow = tookMs > quickReadMs + target.length * quickReadMsPerByte
+  if (slow && lastSlowMs > 0) cautiousUntil = before + Math.min((lastSlowMs + tookMs) * cautionTimes, cautionMsMax)
+  lastSlowMs = slow ? tookMs : 0
+  return got
 }
 
-const readRecordQuickly = createQuickReads(256 * 1024)
-const readBlockQuickly = createQuickReads(blockBytes)
+/** One block of a blob file, with all that is needed to read it: plain data, for any thread. */
+export interface Block {
+  readonly blob: string
+  readonly index: number
+  /** Descriptors belong to the process. */
+  readonly fd: number
+  readonly length: number
+  readonly crc: number
+}
 
-/**
- * Reads and verifies block `index` into `buffer`; returns the part of the buffer that holds it. Throws RotError. `inPlace` where threads
- * would not save time: when others keep this one busy, a block that was read here is in the processor's cache when it is verified and sent.
- */
-export async function readBlock(file: BlobFile, index: number, buffer: Uint8Array, inPlace: boolean): Promise<Uint8Array> {
-  const at = index * blockBytes
-  const bytes = buffer.subarray(0, Math.min(blockBytes, file.length - at))
-  // A client that takes everything at once would keep the thread for itself: between two blocks the others have their turn.
-  if (inPlace) await turn()
-  const quick = inPlace ? readBlockQuickly(file.fd, bytes, at) : 0
-  const got = quick === bytes.length ? quick : await readFully(file.fd, bytes, at)
-  if (got < bytes.length || crc32c(bytes) !== file.blocks[index]) throw new RotError(`block ${index} of blob ${file.blob} is damaged`)
+export function blockOf({ blob, fd, length, blocks }: BlobFile, index: number): Block {
+  return { blob, index, fd, length: Math.min(blockBytes, length - index * blockBytes), crc: blocks[index] ?? 0 }
+}
+
+/** Reads and verifies a block into the first bytes of `buffer` and returns them. Throws RotError. */
+export async function readBlock(block: Block, buffer: Uint8Array): Promise<Uint8Array> {
+  const bytes = buffer.subarray(0, block.length)
+  return verified(block, bytes, await readFully(block.fd, bytes, block.index * blockBytes))
+}
+
+/** The same on a thread that may wait. */
+export function readBlockHere(block: Block, buffer: Uint8Array): Uint8Array {
+  const bytes = buffer.subarray(0, block.length)
+  let done = 0
+  for (let got = -1; got !== 0 && done < bytes.length; done += got) got = readSync(block.fd, bytes, done, bytes.length - done, block.index * blockBytes + done)
+  return verified(block, bytes, done)
+}
+
+function verified({ blob, index, crc }: Block, bytes: Uint8Array, got: number): Uint8Array {
+  if (got < bytes.length || crc32c(bytes) !== crc) throw new RotError(`block ${index} of blob ${blob} is damaged`)
   return bytes
 }
 
@@ -150,5 +164,5 @@ function recordMemory(length: number): Buffer {
 /** The same without waiting; null when the read would not be quick or gave no whole record: `readRecord` then says why. */
 export function readRecordAtHand(fd: number, at: number, blob: string, length: number): Uint8Array | null {
   const bytes = recordMemory(recordHeaderBytes + length)
-  return readRecordQuickly(fd, bytes, at) === bytes.length ? recordBody(bytes, blob, length) : null
+  return readQuickly(fd, bytes, at) === bytes.length ? recordBody(bytes, blob, length) : null
 }

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBlobs, type OpenBlobs } from '../../../src/blobs/blobs.ts'
 import { createPool, type WorkerPool } from '../../../src/workers/pool.ts'
-import { closeRead, openBlobFile, openDrive, readBlock, recordBytes, scanSegment, segmentHeaderBytes, type Drive, type Log } from '../../../src/storage/backend.ts'
+import { blockOf, closeRead, openBlobFile, openDrive, readBlock, recordBytes, scanSegment, segmentHeaderBytes, type Drive, type Log } from '../../../src/storage/backend.ts'
 import { walkFiles } from '../../../src/storage/local/inventory.ts'
 import { createSweeper, type SweepReport } from '../../../src/storage/sweeper.ts'
 import type { MetadataStore } from '../../../src/metadata/store.ts'
@@ -123,7 +123,7 @@ async function halfFiles(drive: Drive, contents: Contents, sound: Set<string>): 
       const file = await openBlobFile(drive.root, blob, length)
       const buffer = Buffer.alloc(1024 ** 2)
       try {
-        for (let index = 0; index < file.blocks.length; index++) await readBlock(file, index, buffer, false)
+        for (let index = 0; index < file.blocks.length; index++) await readBlock(blockOf(file, index), buffer)
       } finally {
         closeRead(file.fd)
       }
