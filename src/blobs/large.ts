@@ -1,3 +1,4 @@
+import type { Hasher } from '../checksums/algorithms.ts'
 import { blockBytes, slabsPerUploadMax } from '../domain/limits.ts'
 import { pageBytes } from '../storage/backend.ts'
 import type { ChunkMark, DigestEnd } from '../workers/digester.ts'
@@ -50,10 +51,12 @@ function createHeld(slabs: Slabs) {
 export function startLargeUpload(options: {
   readonly session: ReturnType<WorkerPool['upload']>
   readonly slabs: Slabs
+  /** Computes the checksum that the worker leaves to this thread; null: it does everything. */
+  readonly hasher: Hasher | null
   /** The sink was full and is not any more. */
   readonly onReady: () => void
 }): LargeUpload {
-  const { session, slabs } = options
+  const { session, slabs, hasher } = options
   const { port } = session
   /** Bytes and marks that no slab was there for; at most what one read of the socket brought. */
   const pending: (Uint8Array | string)[] = []
@@ -102,6 +105,8 @@ export function startLargeUpload(options: {
     if (slab === null || filled === 0) return
     slabs.filling(holder, false)
     post({ kind: 'bytes', slab: slab.index, length: filled, marks })
+    // Behind the message: the worker is at it already, and gives the slab back to this thread alone.
+    hasher?.update(slab.bytes.subarray(0, filled))
     slab = null
     filled = 0
     marks = []
@@ -181,7 +186,7 @@ export function startLargeUpload(options: {
       if (pending.length > 0 && !ended) await new Promise<void>((resolve) => { whenPlaced = resolve })
       if (!ended) {
         send()
-        post({ kind: 'end', end, marks })
+        post({ kind: 'end', end: { ...end, elsewhere: hasher?.digestBase64() ?? null }, marks })
       }
       return outcome
     },

@@ -24,6 +24,8 @@ export interface DigestEnd {
   readonly checksums: readonly { readonly algorithm: ChecksumAlgorithm; readonly value: string }[]
   /** The signed trailer: its text as it was signed, and the signature. Null when the trailer is not signed. */
   readonly trailer: { readonly text: string; readonly signature: string } | null
+  /** What another thread computed, base64; null when it was not asked for anything. */
+  readonly elsewhere?: string | null
 }
 
 /** `[offset, signature]`: the chunk that ends at this offset of the body (or slab) has this signature, hex. */
@@ -62,11 +64,14 @@ function refusalOf(check: () => void): Refusal | null {
   }
 }
 
-/** Computes MD5, the planned checksums and signatures of one body in one pass, and decides whether it is what was announced. */
-export function createDigester(plan: DigestPlan): Digester {
+/**
+ * Computes MD5, the planned checksums and signatures of one body in one pass, and decides whether it is what was announced.
+ * `elsewhere`: the one of the planned checksums that another thread computes; its value comes with the end.
+ */
+export function createDigester(plan: DigestPlan, elsewhere: ChecksumAlgorithm | null = null): Digester {
   const md5 = createHash('md5')
   const sha256 = plan.sha256 === null ? null : createHash('sha256')
-  const hashers = plan.algorithms.map((algorithm) => ({ algorithm, hasher: createHasher(algorithm) }))
+  const hashers = plan.algorithms.filter((algorithm) => algorithm !== elsewhere).map((algorithm) => ({ algorithm, hasher: createHasher(algorithm) }))
   const verifier = plan.chain === null ? null : createChunkVerifier(plan.chain)
 
   function update(bytes: Uint8Array, marks: readonly ChunkMark[]): Refusal | null {
@@ -84,12 +89,13 @@ export function createDigester(plan: DigestPlan): Digester {
     const sum = md5.digest()
     if (plan.md5 !== null && sum.toString('base64') !== plan.md5) return refuse('BadDigest')
     const values = new Map(hashers.map(({ algorithm, hasher }) => [algorithm, hasher.digestBase64()]))
+    if (elsewhere !== null) values.set(elsewhere, end.elsewhere ?? '')
     for (const { algorithm, value } of end.checksums) {
       if (values.get(algorithm) !== value) {
         return refuse('BadDigest', `The ${algorithm} you specified did not match the calculated checksum.`)
       }
     }
-    return { ok: true, md5: sum.toString('hex'), checksum: hashers[0] === undefined ? '' : (values.get(hashers[0].algorithm) ?? '') }
+    return { ok: true, md5: sum.toString('hex'), checksum: plan.algorithms[0] === undefined ? '' : (values.get(plan.algorithms[0]) ?? '') }
   }
 
   return { update, finish }

@@ -12,7 +12,8 @@ import type { BatchOutcome, BatchTask, DigestTask, UploadOutcome, UploadTask } f
 
 /**
  * Door of the worker threads. It promises:
- * - Bodies are never written on the main thread, nor hashed there, but for a lone small one that nothing else waits behind.
+ * - Bodies are never written on the main thread, nor hashed there, but for a lone small one that nothing else waits behind, and one checksum of a
+ *   lone large one.
  * - Blocks of large bodies are read and verified by the threads that hash and write such bodies.
  * - One upload stays on one thread; its slabs come back over its port, each as the acknowledgement of its bytes.
  * - Small groups have threads of their own, so that they never wait behind large bodies.

@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import { blockBytes } from '../domain/limits.ts'
 import { blobPath, crc32c, durably, encodeFooter, ioFailure, openStraight, writeFully } from '../storage/backend.ts'
+import type { ChecksumAlgorithm } from '../domain/model.ts'
 import type { IoFailure, StraightFile } from '../storage/backend.ts'
 import { createDigester } from './digester.ts'
 import type { ChunkMark, Digested, DigestEnd, DigestPlan } from './digester.ts'
@@ -15,6 +16,8 @@ export interface UploadTask {
   readonly bucketId: number
   readonly key: string
   readonly plan: DigestPlan
+  /** The one of its checksums that the main thread computes; null: none. */
+  readonly elsewhere: ChecksumAlgorithm | null
   /** False under HOLDFAST_DURABILITY=relaxed: the file is written but not synced. */
   readonly synced: boolean
 }
@@ -66,7 +69,7 @@ interface Received {
  */
 function receive(task: UploadTask, file: StraightFile): Promise<Received> {
   const { port } = task
-  const digester = createDigester(task.plan)
+  const digester = createDigester(task.plan, task.elsewhere)
   const blocks = createBlockSums()
   const writes = new Set<Promise<void>>()
   let length = 0

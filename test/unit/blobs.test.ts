@@ -43,6 +43,18 @@ describe('round trip', () => {
     expect((await readAll(room.blobs, written.manifest)).equals(bytes)).toBe(true)
   })
 
+  test('the checksum of a large body is the same alone and beside others, and a wrong one is refused', async () => {
+    const bytes = patterned(3 * mib + 5)
+    const value = digestOf('CRC64NVME', bytes)
+    const write = (expect: ExpectedDigests = {}) => room.blobs.write(bodyOf(bytes), writeOptions({ expect }))
+    const announced = (what: string): ExpectedDigests => ({ checksum: { algorithm: 'CRC64NVME', value: what } })
+    expect((await write(announced(value))).checksum.value).toBe(value)
+    expect(await codeOf(write(announced(digestOf('CRC64NVME', Buffer.from('other')))))).toBe('BadDigest')
+    for (const { checksum } of await Promise.all([write(), write(announced(value)), write()])) expect(checksum.value).toBe(value)
+    const both = await room.blobs.write(bodyOf(bytes), writeOptions({ algorithm: 'SHA256', expect: announced(value) }))
+    expect(both.checksum.value).toBe(digestOf('SHA256', bytes))
+  })
+
   test('a body without a known length is stored, also an empty one', async () => {
     for (const size of [0, 5, 2 * mib]) {
       const bytes = patterned(size)
