@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto'
 import { createHasher } from '../checksums/algorithms.ts'
+import { crcs } from '../checksums/native.ts'
 import { S3Error } from '../domain/errors.ts'
 import { smallQueueBodiesMax, smallQueueBytesMax, uploadsMax } from '../domain/limits.ts'
 import type { ChecksumAlgorithm, Extent, Placement } from '../domain/model.ts'
@@ -105,9 +106,10 @@ function emptyBody(plan: DigestPlan, end: DigestEnd, marks: readonly ChunkMark[]
 
 /**
  * Of a large body that is alone this thread, which has time then, computes the checksum that S3 stores for those that bring none: MD5 of
- * them all keeps a worker busy for 1.2 ms a MiB, and this one takes 0.5.
+ * them all keeps a worker busy for 1.2 ms a MiB, and this one takes 0.5; without the native binding it would take the event loop's time.
  */
 const sharedAlgorithm: ChecksumAlgorithm = 'CRC64NVME'
+const mayShare = ({ algorithms }: DigestPlan): boolean => crcs.native && algorithms.includes(sharedAlgorithm)
 
 async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptions): Promise<WrittenBlob> {
   const { load } = writer
@@ -118,7 +120,7 @@ async function writeLarge(writer: Writer, body: RequestBody, options: WriteOptio
   try {
     const blob = newBlobId()
     const plan = digestPlan(body, options)
-    const elsewhere = load.uploads === 1 && plan.algorithms.includes(sharedAlgorithm) ? sharedAlgorithm : null
+    const elsewhere = load.uploads === 1 && mayShare(plan) ? sharedAlgorithm : null
     const session = writer.pool.upload({
       memory: writer.slabs.memory, root: drive.root, tmp: drive.tmp, blob, bucketId: options.owner.bucketId, key: options.owner.key, plan, elsewhere, synced: writer.synced,
     })
