@@ -46,7 +46,7 @@ interface Kit extends DispatchOptions {
 
 async function handle(kit: Kit, request: S3Request): Promise<Reply> {
   const outdated = kit.metadata.catchUp()
-  if (outdated !== null && (request.method === 'GET' || request.method === 'HEAD')) return readMeanwhile(kit, request, outdated)
+  if (outdated !== null && !changes(request)) return readMeanwhile(kit, request, outdated)
   if (outdated !== null) await outdated
   return run(kit, request, { admitted: false })
 }
@@ -115,7 +115,7 @@ async function run(options: Kit, request: S3Request, attempt: Attempt): Promise<
   }
 }
 
-/** What only reads may be answered before all of its request is there. */
+/** What only reads may be done over, and be answered before all of its request is there. */
 function changes({ method }: S3Request): boolean {
   return method !== 'GET' && method !== 'HEAD'
 }

@@ -1,6 +1,7 @@
 import { MessageChannel } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { Piscina } from 'piscina'
+import { createCaution } from '../domain/caution.ts'
 import { readBlock, readBlockHere, RotError } from '../storage/backend.ts'
 import type { Block } from '../storage/backend.ts'
 import { withPort } from './transfer.ts'
@@ -44,8 +45,7 @@ interface Answer {
 
 /**
  * A thread reads what is in the page cache, one block after the other. Where the disk has to be asked, it can be asked for many blocks at
- * once: two slow blocks in a row (one alone may be the scheduler's doing) send the following ones to the threads of Node's own pool, for ten
- * times as long as they took.
+ * once: slow blocks send the following ones to the threads of Node's own pool, for ten times as long as they took.
  */
 const slowMs = 4
 const cautionTimes = 10
@@ -62,8 +62,7 @@ export function createReaders(threads: Piscina, count: number): Readers {
   const readers = new Set<Reader>()
   let ended = false
   let settledInTurn = 0
-  let lastSlowMs = 0
-  let cautiousUntil = 0
+  const caution = createCaution(cautionTimes, cautionMsMax)
 
   function open(): void {
     const { port1, port2 } = new MessageChannel()
@@ -71,7 +70,7 @@ export function createReaders(threads: Piscina, count: number): Readers {
     readers.add(reader)
     port1.on('message', (answer: Answer) => {
       const job = reader.jobs.shift()
-      watch(answer.tookMs)
+      caution.took(answer.tookMs, answer.tookMs > slowMs, performance.now())
       if (job === undefined) return
       if (settledInTurn === 0) setImmediate(() => (settledInTurn = 0))
       settledInTurn += 1
@@ -90,12 +89,6 @@ export function createReaders(threads: Piscina, count: number): Readers {
     for (const { block, buffer, resolve, reject } of reader.jobs) readBlock(block, buffer).then(resolve, reject)
   }
 
-  function watch(tookMs: number): void {
-    const slow = tookMs > slowMs
-    if (slow && lastSlowMs > 0) cautiousUntil = performance.now() + Math.min((lastSlowMs + tookMs) * cautionTimes, cautionMsMax)
-    lastSlowMs = slow ? tookMs : 0
-  }
-
   /** One thread reads faster than the main thread sends; another one is asked when it is kept from reading, by bodies that it hashes. */
   function choose(): Reader | null {
     let least: Reader | null = null
@@ -111,7 +104,7 @@ export function createReaders(threads: Piscina, count: number): Readers {
     read(block, buffer) {
       // The pool puts another thread in the place of one that died.
       if (readers.size < count && !ended) open()
-      const reader = ended || performance.now() < cautiousUntil ? null : choose()
+      const reader = ended || !caution.allows(performance.now()) ? null : choose()
       if (reader === null) return readBlock(block, buffer)
       const { port, jobs } = reader
       const question: Question = { block, buffer }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { MetadataStore, PutResult } from '../../src/metadata/store.ts'
 import { contentOf, freshExtent, makeBucket, openTestStore, startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
 import { startProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
@@ -90,6 +90,10 @@ describe('a lost database', () => {
   test('a session whose server dies when it is ready is refused, and ends nothing else', async () => {
     const unheard: unknown[] = []
     const listeners = process.listeners('uncaughtException')
+    onTestFinished(() => {
+      process.removeAllListeners('uncaughtException')
+      for (const listener of listeners) process.on('uncaughtException', listener)
+    })
     process.removeAllListeners('uncaughtException').on('uncaughtException', (error) => void unheard.push(error))
     for (const work of [makeBucket, (second: MetadataStore) => second.sweeping(async () => true)]) {
       const own = await startProxy(postgres.connection.host)
@@ -105,8 +109,6 @@ describe('a lost database', () => {
       await own.close()
     }
     expect(unheard).toEqual([])
-    process.removeAllListeners('uncaughtException')
-    for (const listener of listeners) process.on('uncaughtException', listener)
   })
 
   test('one bad command in a group fails alone', async () => {

@@ -58,28 +58,27 @@ test('a thread that writes small bodies dies with its group, and those that come
 
 test('a large body whose reading threads die is read by other ways, byte for byte', async () => {
   const room = await openRoom({ smallBodyBytesMax: 1024 })
+  const allLoaded = watchLoading(room.pool, 'upload')
   const bytes = patterned(24 * mib + 5)
   const { manifest } = await room.blobs.write(bodyOf(bytes), writeOptions())
-  const readingThreads = (): readonly Worker[] => room.pool.pools().find(({ name }) => name === 'upload')?.threads ?? []
   for (let round = 0; round < 5; round++) {
+    await allLoaded()
     const reading = Array.from({ length: 4 }, () => readAll(room.blobs, manifest))
     await sleep(round * 2)
-    const dying = readingThreads()
-    await Promise.all(dying.map((thread) => thread.terminate()))
+    await Promise.all(threadsOf(room.pool, 'upload').map((thread) => thread.terminate()))
     for (const body of await Promise.all(reading)) expect(body.equals(bytes)).toBe(true)
-    // Until those in their place have loaded their program: to end one before that aborts the process.
-    await sleep(500)
   }
+  await allLoaded()
   await room.close()
 })
 
-const batchThreads = (pool: WorkerPool): readonly Worker[] => pool.pools().find(({ name }) => name === 'batch')?.threads ?? []
+const threadsOf = (pool: WorkerPool, kind: 'batch' | 'upload'): readonly Worker[] => pool.pools().find(({ name }) => name === kind)?.threads ?? []
 
 /** Its call resolves when each thread of that moment has loaded its program: to end one before that aborts the process. */
-function watchLoading(pool: WorkerPool): () => Promise<unknown> {
+function watchLoading(pool: WorkerPool, kind: 'batch' | 'upload'): () => Promise<unknown> {
   const loaded = new Map<Worker, Promise<unknown>>()
   const watch = (): void => {
-    for (const thread of batchThreads(pool)) {
+    for (const thread of threadsOf(pool, kind)) {
       if (loaded.has(thread)) continue
       loaded.set(thread, once(thread, 'message'))
       // The pool has put another one in its place by then.
@@ -87,18 +86,18 @@ function watchLoading(pool: WorkerPool): () => Promise<unknown> {
     }
   }
   watch()
-  return () => Promise.all(batchThreads(pool).map((thread) => loaded.get(thread)))
+  return () => Promise.all(threadsOf(pool, kind).map((thread) => loaded.get(thread)))
 }
 
 test('bodies whose thread dies are refused or kept whole, and those that come after are written', async () => {
   const room = await openRoom({ smallBodyBytesMax: 1024 })
-  const allLoaded = watchLoading(room.pool)
+  const allLoaded = watchLoading(room.pool, 'batch')
   const bytes = patterned(500)
   const write = () => room.blobs.write(bodyOf(bytes), writeOptions())
   for (let round = 0; round < 3; round++) {
     await allLoaded()
     const writing = Promise.allSettled(Array.from({ length: 20 }, write))
-    await Promise.all(batchThreads(room.pool).map((thread) => thread.terminate()))
+    await Promise.all(threadsOf(room.pool, 'batch').map((thread) => thread.terminate()))
     for (const written of await writing) {
       if (written.status === 'fulfilled') expect((await readAll(room.blobs, written.value.manifest)).equals(bytes)).toBe(true)
       else expect(written.reason).toMatchObject({ code: 'InternalError' })

@@ -1,6 +1,7 @@
 import { close, fstat, open, read, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { createCaution } from '../../domain/caution.ts'
 import { blockBytes } from '../../domain/limits.ts'
 import { crc32c } from './crc32c.ts'
 import { blobPath, decodeFooter } from './file.ts'
@@ -88,18 +89,15 @@ const quickReadBytesMax = 256 * 1024
 const cautionTimes = 100
 const cautionMsMax = 60_000
 
-let lastSlowMs = 0
-let cautiousUntil = 0
+const caution = createCaution(cautionTimes, cautionMsMax)
 
 /** Gives how many bytes were read in place; 0 when they have to be read by another thread. */
 function readQuickly(fd: number, target: Uint8Array, at: number): number {
   const before = performance.now()
-  if (target.length > quickReadBytesMax || before < cautiousUntil) return 0
+  if (target.length > quickReadBytesMax || !caution.allows(before)) return 0
   const got = readSync(fd, target, 0, target.length, at)
   const tookMs = performance.now() - before
-  const slow = tookMs > quickReadMs + target.length * quickReadMsPerByte
-  if (slow && lastSlowMs > 0) cautiousUntil = before + Math.min((lastSlowMs + tookMs) * cautionTimes, cautionMsMax)
-  lastSlowMs = slow ? tookMs : 0
+  caution.took(tookMs, tookMs > quickReadMs + target.length * quickReadMsPerByte, before)
   return got
 }
 
