@@ -16,6 +16,7 @@ import { openTls, type Tls } from './gateway/tls.ts'
 import type { MetadataStore } from './metadata/store.ts'
 import { createDispatch } from './operations/dispatch.ts'
 import { openDrive, type Drive } from './storage/backend.ts'
+import { restoreCarried } from './storage/restore.ts'
 import type { AccessLog } from './telemetry/access-log.ts'
 import type { Log } from './telemetry/log.ts'
 import type { Meters } from './telemetry/metrics.ts'
@@ -40,10 +41,12 @@ interface RoomParts {
 /** Opens the drive and the byte room. What is bounded in memory is divided among the processes, so that their sum stays as it is with one. */
 export async function openRoom({ config, store, pool, log, meters }: RoomParts, open: Lifecycle['open']): Promise<Room> {
   const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid, since) => store.registerDrive(uuid, since), known: () => store.drives(), shared: config.dataShared })
+  for (const segment of await restoreCarried(drive, await store.carriedRecords(), log)) await store.forgetCarried(segment, Number.MAX_SAFE_INTEGER)
   const share = (all: number): number => Math.max(16, Math.ceil(all / config.processes))
   const blobs = await open(
     createBlobs({
       drives: [drive], pool, smallBodyBytesMax: config.smallBodyBytesMax, synced: config.durability === 'strict', relocations: (ids) => store.relocations(ids), log, meters,
+      forgetCarried: (segment, below) => store.forgetCarried(segment, below),
       uploadSlabs: share(uploadSlabsMax), readBuffers: share(readBuffersMax),
     }),
     (opened) => opened.close(),

@@ -1,10 +1,11 @@
 import type { Readable } from 'node:stream'
-import type { Checksum, ChecksumAlgorithm, Extent } from '../domain/model.ts'
+import type { CarriedRecord, Checksum, ChecksumAlgorithm, Extent } from '../domain/model.ts'
 
 /**
  * Door of the byte room. It promises:
  * - `write` answers only after the bytes are durable (fdatasync of the data, fsync of every new folder entry; written only, where the
- *   operator chose HOLDFAST_DURABILITY=relaxed); on any error, abort or refused digest nothing stays behind.
+ *   operator chose HOLDFAST_DURABILITY=relaxed), or, to whoever asks for it, with the bytes of a small record that has to be made durable
+ *   together with the row that names it (`carried`); on any error, abort or refused digest nothing stays behind.
  * - `read` never hands out a byte that was not verified against its stored CRC32C in this read.
  * - Blobs are immutable: two reads of the same extents give the same bytes or an error.
  * - Memory is bounded: a slow disk or client slows the other side down, it does not queue bytes.
@@ -82,11 +83,15 @@ export interface WriteOptions {
    * what `write` resolves with if it will be durable, this very object; null when that is not known yet.
    */
   readonly writing?: (foreseen: WrittenBlob | null) => void
+  /** Asked when a small body is about to be written: whether its record may be `carried`, and committed with its row. Without it none is. */
+  readonly mayBeCarried?: () => boolean
 }
 
 export interface WrittenBlob {
   readonly size: number
   readonly manifest: readonly Extent[]
+  /** Not null: not synced yet. It must be committed with the first row that names it, and nobody may be told before. */
+  readonly carried: CarriedRecord | null
   /** Hex MD5. */
   readonly md5: string
   readonly checksum: Checksum

@@ -28,6 +28,8 @@ export interface BlobsOptions {
   readonly synced?: boolean
   /** From the metadata store; looked at only when a record is not at its place. */
   readonly relocations: (blobs: readonly string[]) => Promise<ReadonlyMap<string, Placement>>
+  /** The store's; default null: no record is carried. */
+  readonly forgetCarried?: ((segment: string, below: number) => Promise<void>) | null
   readonly log: Log
   /** Called for each blob that could not be read as it was written. */
   readonly onRot?: (blob: string) => void
@@ -79,7 +81,7 @@ export function createBlobs(options: BlobsOptions): OpenBlobs {
     throw new S3Error('InsufficientStorage', undefined, { status: 507 })
   }
 
-  const packed = createPacked({ pool, drive, log, synced, meters, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
+  const packed = createPacked({ pool, drive, log, synced, meters, forgetCarried: options.forgetCarried ?? null, ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) })
   const writer: Writer = {
     pool, packed, drive: roomyDrive, watchdog, log, synced, meters,
     slabs: createSlabs(options.uploadSlabs),

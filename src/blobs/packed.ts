@@ -1,14 +1,9 @@
-import { randomBytes } from 'node:crypto'
-import { closeSync, ftruncateSync, openSync, unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { S3Error } from '../domain/errors.ts'
-import { failpoint } from '../domain/failpoint.ts'
-import { batchBodiesMax, batchBytesMax, segmentBytesMax, segmentLanes } from '../domain/limits.ts'
-import type { Placement } from '../domain/model.ts'
-import {
-  assertWritable, createReserve, distrusted, encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError,
-} from '../storage/backend.ts'
-import type { Drive, IoFailure, Log, Reserve } from '../storage/backend.ts'
+import { batchBodiesMax, batchBytesMax, carriedMs, segmentBytesMax, segmentLanes } from '../domain/limits.ts'
+import type { CarriedRecord, Placement } from '../domain/model.ts'
+import { encodeSegmentHeader, processToken, recordBytes, recordHeaderBytes, segmentHeaderBytes, segmentPath, writeError } from '../storage/backend.ts'
+import type { Drive, IoFailure, Log } from '../storage/backend.ts'
 import type { Meters } from '../telemetry/metrics.ts'
 import { refusalError } from '../workers/digester.ts'
 import type { ChunkMark, DigestEnd, DigestPlan } from '../workers/digester.ts'
@@ -16,6 +11,9 @@ import type { WorkerPool } from '../workers/pool.ts'
 import { sealBodies } from '../workers/seal.ts'
 import type { Announced, BatchBodies, Sealed } from '../workers/seal.ts'
 import type { BatchOutcome } from '../workers/worker.ts'
+import { createCarrying } from './carrying.ts'
+import { createSegments, doubt } from './segments.ts'
+import type { Segment } from './segments.ts'
 
 /** A small body that was received whole. */
 export interface SmallBody {
@@ -28,15 +26,19 @@ export interface SmallBody {
   readonly marks: readonly ChunkMark[]
   /**
    * Called when its group is on its way to the disk. A small body that is alone in its group is hashed by then, and with it comes what it
-   * will be answered with, unless its write fails.
+   * will be answered with, unless its write fails. Not called for one that is carried: nothing is to be waited for.
    */
   readonly writing: ((foreseen: Appended | null) => void) | null
+  /** Whether whoever commits the body would bring its record to the database, were it written now; null: never. */
+  readonly mayBeCarried: (() => boolean) | null
 }
 
 export interface Appended {
   readonly place: Placement
   readonly md5: string
   readonly checksum: string
+  /** Not null: not synced yet, and to be committed with the row that names it. */
+  readonly carried: CarriedRecord | null
 }
 
 /**
@@ -44,7 +46,7 @@ export interface Appended {
  * synced, the next group gathers for the other. Groups close when a lane is free, never on a timer.
  */
 export interface Packed {
-  /** Resolves when the record is durable. Rejects with the refusal of this body, or with the error of the group's write. */
+  /** Resolves when the record is durable, or is one that is carried. Rejects with the refusal of this body, or with the error of the group's write. */
   append(body: SmallBody): Promise<Appended>
   /** Names of the segments that this process still appends to. */
   active(): ReadonlySet<string>
@@ -60,17 +62,11 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
-interface Segment {
-  readonly drive: Drive
-  readonly name: string
-  readonly fd: number
-  /** Where the next group begins; 0 until the first one is durable. */
-  at: number
-  readonly reserve: Reserve
-}
-
 /** A reserve pays for few bodies, which wait for little else; many share the cost of a longer file, and would write twice as much. */
 const reservedBodiesMax = 4
+
+/** So many records that are carried are synced at once: a later sync has more to write, while commits wait for the same disk. */
+const carriedRecordsMax = 256
 
 /** Hashed in some ten microseconds: whoever comes meanwhile does not notice. */
 const hashedHereBytesMax = 16 * 1024
@@ -81,14 +77,26 @@ interface Lane {
   running: Promise<void> | null
 }
 
-export function createPacked(options: { pool: WorkerPool; drive: () => Drive; log: Log; synced: boolean; segmentBytes?: number; meters: Meters }): Packed {
+export interface PackedOptions {
+  readonly pool: WorkerPool
+  readonly drive: () => Drive
+  readonly log: Log
+  readonly synced: boolean
+  readonly segmentBytes?: number
+  readonly meters: Meters
+  /** Called when the database need not carry the records of a segment before `below` any more; null: it carries none. */
+  readonly forgetCarried: ((segment: string, below: number) => Promise<void>) | null
+}
+
+export function createPacked(options: PackedOptions): Packed {
   const { pool, log, meters } = options
   const segmentBytes = options.segmentBytes ?? segmentBytesMax
   const queue: Waiting[] = []
   const lanes: Lane[] = Array.from({ length: segmentLanes }, () => ({ segment: null, buffer: new SharedArrayBuffer(256 * 1024), running: null }))
-  /** Segments that nobody appends to any more, whose reserve is still on its way. */
-  const ending = new Map<Segment, Promise<void>>()
+  const carrying = createCarrying({ forget: options.synced ? options.forgetCarried : null, log })
+  const segments = createSegments({ drive: options.drive, carrying, segmentBytes, log })
   let scheduled = false
+  let carriedTimer: NodeJS.Timeout | null = null
 
   /** Bodies that arrive in one turn of the event loop share a group: the turn's end is free of charge. */
   function schedule(): void {
@@ -102,17 +110,22 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
     for (const lane of lanes) {
       if (queue.length === 0) return
       if (lane.running !== null) continue
-      lane.running = commit(lane, takeGroup(queue)).finally(() => {
-        lane.running = null
-        if (queue.length > 0) schedule()
-      })
+      occupy(lane, commit(lane, takeGroup(queue)))
     }
+  }
+
+  /** One thing at a time is done with the segment of a lane. */
+  function occupy(lane: Lane, work: Promise<void>): void {
+    lane.running = work.finally(() => {
+      lane.running = null
+      if (queue.length > 0) schedule()
+    })
   }
 
   async function commit(lane: Lane, group: readonly Waiting[]): Promise<void> {
     try {
       if (lane.segment !== null && doubt(lane.segment) !== null) retire(lane, lane.segment)
-      const segment = lane.segment ?? openSegment(options.drive(), segmentBytes, log)
+      const segment = lane.segment ?? segments.open()
       lane.segment = segment
       const headBytes = segment.at === 0 ? segmentHeaderBytes : 0
       const { bodies, end } = layOut(lane, headBytes, group)
@@ -123,6 +136,8 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
         newIn: segment.at === 0 ? dirname(join(segment.drive.root, segmentPath(segment.name))) : null,
       }
       const sealed = isSmallAndAlone(group) ? sealBodies(task, Buffer.from(lane.buffer)) : null
+      const [first] = group
+      if (first !== undefined && sealed !== null && mayBeCarried(first, segment, sealed)) return await carry(lane, segment, first, sealed)
       const writing = pool.batch(sealed === null ? task : { ...task, bodies: sealed })
       announce(group, segment, sealed)
       const outcome = await writing
@@ -144,30 +159,49 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
     }
   }
 
-  /** After a failed write the tail of the segment is unknown: it is cut off, and nothing is appended to this segment again. */
-  function abandon(lane: Lane, segment: Segment): void {
-    retire(lane, segment)
-    try {
-      const path = join(segment.drive.root, segmentPath(segment.name))
-      if (segment.at === 0) unlinkSync(path)
-    } catch (error) {
-      log.warn('abandoned segment was not removed', { segment: segment.name, error: String(error) })
+  function mayBeCarried({ body }: Waiting, segment: Segment, { refusals, end }: Sealed): boolean {
+    return body.mayBeCarried?.() === true && refusals.size === 0 && carrying.allows(segment, end, segment.at + end)
+  }
+
+  /** Writes the record of a body that is alone, which whoever commits it brings to the database: it is synced later, with others. */
+  async function carry(lane: Lane, segment: Segment, { resolve, reject }: Waiting, sealed: Sealed): Promise<void> {
+    const bytes = Buffer.from(Buffer.from(lane.buffer, 0, sealed.end))
+    const failure = carrying.write(segment, bytes)
+    if (failure !== null) {
+      abandon(lane, segment)
+      return reject(writeError(segment.drive, failure, log))
     }
+    const at = segment.at
+    segment.at += bytes.length
+    segment.reserve.passed(segment.at, true)
+    meters.segmentGroups.observe(1)
+    resolve({ ...appended(segment, at, sealed.md5s, sealed.checksums), carried: { segment: segment.name, at, bytes } })
+    carriedTimer ??= setTimeout(syncAll, carriedMs).unref()
+    if (segment.carried >= carriedRecordsMax) await syncLane(lane, segment)
+    if (segment.at >= segmentBytes && lane.segment === segment) retire(lane, segment)
+  }
+
+  function syncAll(): void {
+    carriedTimer = null
+    for (const lane of lanes) {
+      if (lane.segment === null || lane.segment.carried === 0) continue
+      if (lane.running === null) occupy(lane, syncLane(lane, lane.segment))
+      else carriedTimer ??= setTimeout(syncAll, carriedMs).unref()
+    }
+  }
+
+  async function syncLane(lane: Lane, segment: Segment): Promise<void> {
+    if (!(await segments.syncCarried(segment))) abandon(lane, segment)
   }
 
   function retire(lane: Lane, segment: Segment): void {
     lane.segment = null
-    const end = (): void => {
-      try {
-        if (segment.at > 0) ftruncateSync(segment.fd, segment.at)
-        closeSync(segment.fd)
-      } catch (error) {
-        log.warn('segment was not closed cleanly', { segment: segment.name, error: String(error) })
-      }
-    }
-    const closing = segment.reserve.close()
-    if (closing === null) return end()
-    ending.set(segment, closing.then(end).finally(() => ending.delete(segment)))
+    segments.retire(segment)
+  }
+
+  function abandon(lane: Lane, segment: Segment): void {
+    lane.segment = null
+    segments.abandon(segment)
   }
 
   meters.watch('holdfast_queue_length', () => [['segments', queue.length]])
@@ -179,21 +213,18 @@ export function createPacked(options: { pool: WorkerPool; drive: () => Drive; lo
     seal() {
       for (const lane of lanes) if (lane.running === null && lane.segment !== null && lane.segment.at > 0) retire(lane, lane.segment)
     },
-    active: () => new Set([...ending.keys(), ...lanes.flatMap(({ segment }) => segment ?? [])].map(({ name }) => name)),
+    active: () => new Set([...segments.ending(), ...lanes.flatMap(({ segment }) => segment ?? [])].map(({ name }) => name)),
     async close() {
       while (queue.length > 0 || lanes.some((lane) => lane.running !== null)) {
         pump()
         await Promise.all(lanes.map((lane) => lane.running))
       }
       for (const lane of lanes) if (lane.segment !== null) (lane.segment.at === 0 ? abandon : retire)(lane, lane.segment)
-      await Promise.all(ending.values())
+      await segments.close()
+      if (carriedTimer !== null) clearTimeout(carriedTimer)
+      await carrying.close()
     },
   }
-}
-
-/** Why a group of this segment is not durable though its own sync said so; null when there is no such reason. */
-function doubt({ drive, reserve }: Segment): IoFailure | null {
-  return reserve.failure ?? distrusted(drive)
 }
 
 /** Takes the oldest bodies that fit one group; at least one. */
@@ -202,16 +233,6 @@ function takeGroup(queue: Waiting[]): Waiting[] {
   let count = 0
   while (count < queue.length && count < batchBodiesMax && (count === 0 || bytes < batchBytesMax)) bytes += queue[count++]?.body.length ?? 0
   return queue.splice(0, count)
-}
-
-/** A restart never appends to an old segment, so the name is new each time: 22 hex digits that sort by time for the eye. */
-function openSegment(drive: Drive, segmentBytes: number, log: Log): Segment {
-  assertWritable(drive)
-  const name = `${Date.now().toString(16).padStart(12, '0')}${randomBytes(5).toString('hex')}`
-  const path = join(drive.root, segmentPath(name))
-  const fd = openSync(path, 'wx+', 0o600)
-  failpoint?.('segment created')
-  return { drive, name, fd, at: 0, reserve: createReserve({ drive, path, bytesMax: segmentBytes, log }) }
 }
 
 /** Copies the bodies and keys of a group to the lane's buffer, each where its record will be; `end` is where the last one ends at most. */
@@ -287,5 +308,5 @@ function settle(group: readonly Waiting[], segment: Segment, outcome: BatchOutco
 }
 
 function appended({ drive, name }: Segment, at: number, md5: string, checksum: string): Appended {
-  return { place: { kind: 'segment', drives: [drive.id], segment: name, at }, md5, checksum }
+  return { place: { kind: 'segment', drives: [drive.id], segment: name, at }, md5, checksum, carried: null }
 }

@@ -3,7 +3,7 @@ import { createHasher } from '../checksums/algorithms.ts'
 import { crcs } from '../checksums/native.ts'
 import { S3Error } from '../domain/errors.ts'
 import { smallQueueBodiesMax, smallQueueBytesMax, uploadsMax } from '../domain/limits.ts'
-import type { ChecksumAlgorithm, Extent, Placement } from '../domain/model.ts'
+import type { CarriedRecord, ChecksumAlgorithm, Extent, Placement } from '../domain/model.ts'
 import { assertWritable, distrusted, writeError } from '../storage/backend.ts'
 import type { Drive, Log } from '../storage/backend.ts'
 import { countOne, type Meters } from '../telemetry/metrics.ts'
@@ -79,10 +79,10 @@ async function writeSmall(writer: Writer, body: RequestBody, options: WriteOptio
     const end = trailerEnd(options.expect, body.payload, trailer)
     if (size === 0) return emptyBody(plan, end, marks, options)
     const blob = newBlobId()
-    const blobOf = ({ place, md5, checksum }: Appended): WrittenBlob => written(blob, size, place, md5, checksum, options)
+    const blobOf = ({ place, md5, checksum, carried }: Appended): WrittenBlob => written(blob, size, place, md5, checksum, options, carried)
     let foreseen: WrittenBlob | null = null
     const appended = await writer.packed.append({
-      blob, chunks, length: size, owner: options.owner, plan, end, marks: marks.length === 0 ? noMarks : marks,
+      blob, chunks, length: size, owner: options.owner, plan, end, marks: marks.length === 0 ? noMarks : marks, mayBeCarried: options.mayBeCarried ?? null,
       writing: options.writing === undefined ? null : (ahead) => {
         foreseen = ahead === null ? null : blobOf(ahead)
         options.writing?.(foreseen)
@@ -101,7 +101,7 @@ function emptyBody(plan: DigestPlan, end: DigestEnd, marks: readonly ChunkMark[]
   const refusal = digester.update(new Uint8Array(0), marks)
   const digested = refusal === null ? digester.finish(end) : { ok: false as const, refusal }
   if (!digested.ok) throw refusalError(digested.refusal)
-  return { size: 0, manifest: [], md5: digested.md5, checksum: { algorithm: options.algorithm, type: 'FULL_OBJECT', value: digested.checksum } }
+  return { size: 0, manifest: [], carried: null, md5: digested.md5, checksum: { algorithm: options.algorithm, type: 'FULL_OBJECT', value: digested.checksum } }
 }
 
 /**
@@ -194,7 +194,7 @@ function digestPlan(body: RequestBody, options: WriteOptions): DigestPlan {
   return { algorithms, sha256, chain, md5 }
 }
 
-function written(blob: string, size: number, place: Placement, md5: string, checksum: string, options: WriteOptions): WrittenBlob {
+function written(blob: string, size: number, place: Placement, md5: string, checksum: string, options: WriteOptions, carried: CarriedRecord | null = null): WrittenBlob {
   const extent: Extent = { blob, offset: 0, length: size, blobLength: size, codec: 'none', dataKey: null, place }
-  return { size, manifest: size === 0 ? [] : [extent], md5, checksum: { algorithm: options.algorithm, type: 'FULL_OBJECT', value: checksum } }
+  return { size, manifest: size === 0 ? [] : [extent], carried, md5, checksum: { algorithm: options.algorithm, type: 'FULL_OBJECT', value: checksum } }
 }

@@ -57,6 +57,11 @@ export const batchBodiesMax = 512
 export const smallQueueBytesMax = 96 * 1024 ** 2
 export const smallQueueBodiesMax = 20_000
 
+/** The largest record that the database carries until its segment is synced: with its columns it fits a page of PostgreSQL's. */
+export const carriedBytesMax = 7 * 1024
+/** How long a record is carried at most, as long as the disk keeps up. */
+export const carriedMs = 1000
+
 /** Slabs of `blockBytes` for all large uploads together, which take turns: enough to keep a disk and two dozen cores busy. */
 export const uploadSlabsMax = 64
 /** One fills, one is hashed and written, one is on its way back. */

@@ -73,6 +73,18 @@ export interface Extent {
   readonly place: Placement
 }
 
+/**
+ * A record that is in its segment, but not synced yet. The put that names it brings its bytes: the database syncs its log for each commit
+ * anyway, so that a small object which comes alone costs one sync and not two.
+ */
+export interface CarriedRecord {
+  readonly segment: string
+  /** Of the record in the segment. */
+  readonly at: number
+  /** The whole record, `carriedBytesMax` at most. Nobody changes them any more. */
+  readonly bytes: Buffer
+}
+
 /** System metadata by lower-case header name, as they are given back. Absent: not set. */
 export type SystemHeaderName =
   | 'cache-control'

@@ -1,5 +1,5 @@
 import type {
-  Account, AnyVersion, Bucket, Checksum, ChecksumAlgorithm, DeleteConditions, Extent, ListedObject, ListedVersion, MultipartUpload, ObjectMetadata,
+  Account, AnyVersion, Bucket, CarriedRecord, Checksum, ChecksumAlgorithm, DeleteConditions, Extent, ListedObject, ListedVersion, MultipartUpload, ObjectMetadata,
   Part, PartSummary, PolicyDocument, Tag, VersionContent, VersioningStatus, WriteConditions,
 } from '../domain/model.ts'
 
@@ -12,7 +12,7 @@ import type {
  *   with InsufficientStorage (507). Nothing is half applied.
  * - Released bytes are only queued here; the sweeper alone deletes them.
  */
-export interface MetadataStore extends ObjectStore, BucketStore, IdentityStore, MultipartStore, SweepStore, CheckStore, AdminStore {
+export interface MetadataStore extends ObjectStore, CarriedStore, BucketStore, IdentityStore, MultipartStore, SweepStore, CheckStore, AdminStore {
   /**
    * To be called at the beginning of a request. Once it is awaited, what `bucket` and `accessKey` remember is no older than this call,
    * whichever process changed it. What they told between the call and its end was as current when it resolves to false; when to true, it may
@@ -82,6 +82,8 @@ export interface PutCommand {
   readonly content: VersionContent
   /** Set when content.manifest shares blobs of this existing version (CopyObject): it must still exist at commit. */
   readonly sharedFrom?: SharedSource
+  /** What content.manifest names, when it is not known to be synced. Only when the store said that it `mayCarry`. */
+  readonly carried?: CarriedRecord | null
 }
 export type AnnouncedPut = Pick<PutCommand, 'bucketId' | 'key'>
 export interface PreparedPut {
@@ -176,6 +178,18 @@ export interface AbortCommand {
 export type AbortResult = { readonly ok: true } | Refused<'NoSuchUpload'>
 
 export type Command = PutCommand | DeleteCommand | PutTagsCommand | PutPartCommand | CompleteCommand | AbortCommand
+
+export interface CarriedStore {
+  /**
+   * Whether a put may bring its record now. Never where other processes use the database, because whoever starts puts all records back; and
+   * only while it would be committed at once: who has to wait anyway shares a sync with others, which costs less.
+   */
+  mayCarry(): boolean
+  /** All that may not be synced, a few MiB at most. For the start, before anything is written. */
+  carriedRecords(): Promise<readonly CarriedRecord[]>
+  /** The records of a segment that lie before `below` are synced. What became of a put that is still running is not forgotten before it is known. */
+  forgetCarried(segment: string, below: number): Promise<void>
+}
 
 export interface BucketStore {
   /** By name, null when there is none. Remembered for a moment, see `catchUp`; never decides a write (the commit looks again). */

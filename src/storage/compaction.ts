@@ -157,7 +157,7 @@ async function moveRecord(pass: Pass, fd: number, record: ScannedRecord): Promis
   const body = await readRecord(fd, record.at, record.blob, record.length)
   const { place } = await pass.append({
     blob: record.blob, chunks: [body], length: record.length, owner: { bucketId: record.bucketId, key: record.key },
-    plan: { algorithms: [], sha256: null, chain: null, md5: null }, end: { checksums: [], trailer: null }, marks: [], writing: null,
+    plan: { algorithms: [], sha256: null, chain: null, md5: null }, end: { checksums: [], trailer: null }, marks: [], writing: null, mayBeCarried: null,
   })
   return place
 }

@@ -43,7 +43,7 @@ export const metrics = {
   holdfast_pool_running_tasks: gauge('Tasks that worker threads are at, by pool.', 'pool'),
   holdfast_uploads_in_flight: gauge('Large bodies that are being received.'),
 
-  holdfast_query_duration_seconds: histogram('From handing a statement to its connection to its last row, waiting included; transaction_ahead, _read and _write: the round trips of a group of writes.', 'statement'),
+  holdfast_query_duration_seconds: histogram('From handing a statement to its connection to its last row, waiting included; transaction_whole, _ahead, _read, _write: round trips of a group of writes.', 'statement'),
   holdfast_database_connections: gauge('Connections to PostgreSQL for rare work, by state (used, idle).', 'state'),
   holdfast_database_waiting: gauge('Callers that wait for one of those connections.'),
   holdfast_database_connections_lost_total: counter('Connections to PostgreSQL that were lost; each is made anew by itself.'),

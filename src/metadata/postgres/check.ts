@@ -17,6 +17,8 @@ const tables = ['objects', 'noncurrent_versions', 'parts'] as const
 
 /** What scrub and fsck use of the metadata when they are programs of their own. */
 export interface CheckDatabase extends CheckStore, Pick<SweepStore, 'relocations' | 'drives'> {
+  /** Whether it has bytes that may not be in their segments: those of the last second before a server died. */
+  carries(): Promise<boolean>
   close(): Promise<void>
 }
 
@@ -29,6 +31,7 @@ export async function openCheckDatabase(options: { connection: pg.ClientConfig; 
   const { relocations, drives } = openSweep(line, pool, Date.now)
   return {
     ...openChecks(line, pool), relocations, drives,
+    carries: async () => (await line.query({ name: 'carries', text: 'SELECT EXISTS (SELECT FROM carried_records)', values: [] }))[0]?.[0] === 't',
     async close() {
       await line.close()
       await pool.end()

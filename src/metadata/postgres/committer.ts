@@ -1,8 +1,10 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
 import { failpoint } from '../../domain/failpoint.ts'
+import type { CarriedRecord } from '../../domain/model.ts'
 import { countOne, type Meters } from '../../telemetry/metrics.ts'
 import type { AnnouncedPut, Command, PreparedPut, PutCommand, PutPartCommand, PutResult } from '../store.ts'
+import { carriedVersion } from './carried.ts'
 import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Patience, type Statement } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
@@ -10,7 +12,7 @@ import { emptyState, groupReads, needsOf, type GroupNeeds, type GroupRead, type 
 import type { GroupState } from './group-state.ts'
 import { groupWrites } from './group-write.ts'
 import { lockStatement } from './locks.ts'
-import { canGoAhead, putAhead, putAheadAnswer, type PutAhead } from './put-ahead.ts'
+import { canGoAhead, putAhead, putAheadAnswer, putResult, putWhole, type PutAhead } from './put-ahead.ts'
 import { roundTrip } from './round-trip.ts'
 
 /**
@@ -21,6 +23,8 @@ export interface Committer {
   commit(command: Command): Promise<unknown>
   /** Begins the group of a put whose command is still to come, when no lane is busy: its first round trip runs meanwhile. */
   prepare(put: AnnouncedPut | PutCommand): PreparedPut | null
+  /** Whether a command would be taken up at once. */
+  isFree(): boolean
   /** Waits for the commands that were accepted. */
   close(): Promise<void>
 }
@@ -133,6 +137,7 @@ export function openCommitter(options: CommitterOptions): Committer {
         cancel: () => settle(null),
       }
     },
+    isFree: () => queue.length === 0 && lanes.some((lane) => !lane.busy),
     close: async () => {
       if (lanes.some((lane) => lane.busy) || queue.length > 0) await new Promise<void>((resolve) => { idle = resolve })
       await Promise.all(lanes.map((lane) => lane.line.close()))
@@ -195,7 +200,7 @@ function settle(job: Job, outcome: Outcome): void {
 async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<readonly Outcome[]> {
   for (let attempt = 1; ; attempt++) {
     const client = await lane.line.client()
-    const transaction: Transaction = { id: null, outcomes: [] }
+    const transaction: Transaction = { id: null, whole: null, outcomes: [] }
     try {
       await runTransaction(client, jobs, transaction, lane, options)
       return transaction.outcomes
@@ -204,6 +209,10 @@ async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOpti
         lane.line.drop(client)
         options.log(`a group of ${jobs.length} commands lost its connection: ${String(error)}`)
         if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, incarnations.get(client), options))) return transaction.outcomes
+        if (transaction.whole !== null) {
+          const value = await wasPut(lane.line, transaction.whole, options)
+          if (value !== null) return [{ ok: true, value }]
+        }
       } else {
         await roundTrip(client, [rollback]).catch((again: unknown) => options.log(`rollback failed: ${String(again)}`))
         const { code } = error as { code?: string }
@@ -217,7 +226,16 @@ async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOpti
 interface Transaction {
   /** Set when COMMIT is sent: from then on the outcome is unknown until the server has answered. */
   id: string | null
+  /** The put whose only round trip is on its way, which has told no id yet. */
+  whole: WholePut | null
   outcomes: Outcome[]
+}
+
+/** A put that needs nothing but one round trip: it is alone, brings its record, and its bucket kept no versions when it was last looked at. */
+interface WholePut {
+  readonly command: PutCommand
+  readonly carried: CarriedRecord
+  readonly needs: GroupNeeds
 }
 
 const notAsPrepared = new Error('a prepared command did not come in time, or was another one than foreseen')
@@ -235,6 +253,12 @@ async function arrived(jobs: readonly Job[]): Promise<void> {
 async function runTransaction(client: pg.Client, jobs: readonly Job[], transaction: Transaction, lane: Lane, options: CommitterOptions): Promise<void> {
   const needs = needsOf(jobs.map((job) => job.needs))
   options.meters.transactions.observe(jobs.length)
+  const whole = wholeOf(jobs, needs, lane)
+  const value = whole === null ? null : await goWhole(client, whole, transaction, lane, options)
+  if (value !== null) {
+    transaction.outcomes = [{ ok: true, value }]
+    return
+  }
   const foreseen = foreseenOf(jobs, needs, lane)
   const put = foreseen === null ? null : await goAhead(client, needs, foreseen, lane, options)
   if (put !== null && put.result !== null) {
@@ -267,6 +291,25 @@ function foreseenOf([job, ...others]: readonly Job[], { buckets }: GroupNeeds, l
   if (job === undefined || others.length > 0 || job.arrival === null || !arePlain(buckets, lane.plain)) return null
   const { needs } = job
   return needs.kind === 'put' && 'content' in needs && canGoAhead(needs) ? needs : null
+}
+
+function wholeOf([job, ...others]: readonly Job[], needs: GroupNeeds, lane: Lane): WholePut | null {
+  const command = job?.command
+  if (command?.kind !== 'put' || others.length > 0 || !arePlain(needs.buckets, lane.plain) || !canGoAhead(command)) return null
+  return command.carried ? { command, carried: command.carried, needs } : null
+}
+
+/** Null when it wrote nothing, and so changed nothing by its COMMIT: the put needs a plan. */
+async function goWhole(client: pg.Client, put: WholePut, transaction: Transaction, lane: Lane, { now, meters }: CommitterOptions): Promise<PutResult | null> {
+  const [began, at] = [performance.now(), now()]
+  failpoint?.('before COMMIT', 'put;')
+  transaction.whole = put
+  const answers = await roundTrip(client, [...opening(put.needs), putWhole(put.command, put.carried, lane.shard, at), commit])
+  transaction.whole = null
+  meters.queries.of('transaction_whole').observe((performance.now() - began) / 1000)
+  if (answers.at(-1)?.tag !== 'COMMIT') throw new Error('the transaction was rolled back')
+  failpoint?.('after COMMIT', 'put;')
+  return putResult(put.command, answers.at(-2)?.rows ?? [], at)
 }
 
 const arePlain = (buckets: ReadonlySet<number>, plain: ReadonlySet<number>): boolean => [...buckets].every((id) => plain.has(id))
@@ -368,5 +411,21 @@ async function wasCommitted(line: Line, id: string, incarnation: string | null |
     // The server has not noticed yet that the connection is gone; or it has forgotten, and will not remember.
     if (row[0] !== 'in progress' || performance.now() > until) throw unavailable()
     await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/**
+ * What became of a put whose connection went during its only round trip; null when it was not committed. Its record is the proof: it is
+ * forgotten only when this is known. The look-up waits for the key's lock, which the put's own transaction holds for as long as it may
+ * still be committed.
+ */
+async function wasPut(line: Line, { command, carried, needs }: WholePut, { now }: CommitterOptions): Promise<PutResult | null> {
+  const client = await line.client()
+  try {
+    const answers = await roundTrip(client, [...opening(needs), carriedVersion(carried), rollback])
+    return putResult(command, answers.at(-2)?.rows ?? [], now())
+  } catch (error) {
+    line.drop(client)
+    throw unavailable(error)
   }
 }

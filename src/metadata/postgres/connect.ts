@@ -10,7 +10,8 @@ import { WireQuery } from './wire-query.ts'
 export interface Statement {
   readonly name: string
   readonly text: string
-  readonly values: readonly (string | number | boolean | null)[]
+  /** A buffer is sent as it is, what else there is as PostgreSQL's text. */
+  readonly values: readonly (string | number | boolean | Buffer | null)[]
 }
 
 /**

@@ -19,6 +19,7 @@ export function planPutCommand(state: GroupState, command: PutCommand): PutResul
   // The new references come first: a copy onto itself releases the same blobs that it keeps.
   addReferences(state, command.content.manifest, command.sharedFrom !== undefined)
   const row = makeCurrent(state, key, bucket, command.ownerAccountId, command.content)
+  if (command.carried) state.carried.push({ ...command.carried, seq: row.seq })
   return { ok: true, version: objectOf(row, true, command.content), versioning }
 }
 

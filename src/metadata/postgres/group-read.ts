@@ -241,7 +241,7 @@ export function emptyState(needs: GroupNeeds): GroupState {
   for (const { bucketId, key } of needs.keys.values()) {
     keys.set(bucketId, key, { bucketId, key, current: null, currentBefore: null, noncurrent: new Map(), noncurrentBefore: none })
   }
-  return { buckets: new Map(), keys, uploads: new Map(), transactionId: null, sequence: [], released: [], shared: new Map(), removed: false, now: 0 }
+  return { buckets: new Map(), keys, uploads: new Map(), transactionId: null, sequence: [], released: [], carried: [], shared: new Map(), removed: false, now: 0 }
 }
 
 /** Of most keys nothing is read but what is current. */

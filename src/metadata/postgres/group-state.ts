@@ -1,4 +1,5 @@
 import type { Extent, VersioningStatus } from '../../domain/model.ts'
+import type { CarriedRow } from './carried.ts'
 import type { KeyMap } from './key-map.ts'
 import type { VersionRow } from './rows.ts'
 
@@ -15,6 +16,8 @@ export interface GroupState {
   readonly sequence: number[]
   /** Extents whose reference was given up. */
   readonly released: Extent[]
+  /** Of the puts that are written: what they carry. */
+  readonly carried: CarriedRow[]
   /** References that were added to blobs which have an owner already. */
   readonly shared: Map<string, number>
   /** The current rows of its keys were taken away when they were read. */

@@ -1,5 +1,6 @@
 import type { Extent } from '../../domain/model.ts'
 import { bytesArray, hexArray, numberArray, textArray } from './arrays.ts'
+import { writeCarried } from './carried.ts'
 import type { Statement } from './connect.ts'
 import type { GroupState, KeyState, NoncurrentRow, PartRow, UploadState } from './group-state.ts'
 import { keyList, lookedUp, ofKey } from './look-up.ts'
@@ -23,6 +24,7 @@ export function groupWrites(state: GroupState, shard: number): Statement[] {
     writeParts(uploads),
     completeUploads(uploads, state.now),
     removeUploads(uploads),
+    ...state.carried.map(writeCarried),
     writeReferences(state.shared),
     writeReleased(state.released, state.now),
     writeUsage(keys, shard),

@@ -2,7 +2,7 @@ import type pg from 'pg'
 import type { Statement } from './connect.ts'
 import type { WireRow } from './rows.ts'
 import { answered, asked } from './silence.ts'
-import { asText, type Wire } from './wire-query.ts'
+import { asSent, type Wire } from './wire-query.ts'
 
 /** What one statement answered: its rows as text, and its command tag (`INSERT 0 1`, `COMMIT`). */
 export interface Answer {
@@ -22,7 +22,7 @@ export async function roundTrip(client: pg.Client, statements: readonly Statemen
   await prepare(client, statements)
   return submitted(client, (connection) => {
     for (const { name, values } of statements) {
-      connection.bind({ portal: '', statement: name, values: values.map(asText), binary: false })
+      connection.bind({ portal: '', statement: name, values: values.map(asSent), binary: false })
       connection.execute({ portal: '', rows: 0 })
     }
   })

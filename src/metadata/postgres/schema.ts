@@ -188,6 +188,18 @@ export const replicas = pgTable('replicas', {
   holdings: jsonb(),
 })
 
+/**
+ * Bytes of records that were written to a segment, but are not known to be synced: whoever opens the drive after a loss of power puts them
+ * back. A few thousand rows at most, each for about a second.
+ */
+export const carriedRecords = pgTable('carried_records', {
+  segment: text().notNull(),
+  at: bigint({ mode: 'number' }).notNull(),
+  /** Number of the version that came with it. */
+  seq: bigint({ mode: 'number' }).notNull(),
+  record: bytea().notNull(),
+}, (table) => [primaryKey({ columns: [table.segment, table.at] })])
+
 export const drives = pgTable('drives', {
   id: integer().primaryKey().generatedAlwaysAsIdentity(),
   uuid: text().notNull().unique(),

@@ -5,6 +5,7 @@ import type { AccessKey, MetadataStore, ObjectStore } from '../store.ts'
 import { openAdmin } from './admin.ts'
 import { openBuckets } from './buckets.ts'
 import { briefCache, catchingUp } from './cache.ts'
+import { openCarried } from './carried.ts'
 import { openChecks } from './check.ts'
 import { openCommitter } from './committer.ts'
 import { openLine, openPool, readSetup, type Line } from './connect.ts'
@@ -67,7 +68,8 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   // Who is alone knows of every change of an object.
   const versions = options.shared ? null : createVersionCache(cacheMeter(meters, 'versions'))
   const opened = openCommitter({ connection, log, now, waitMs, lazy, meters })
-  const committer = versions?.watched(opened) ?? opened
+  const carried = openCarried(reads, pool)
+  const committer = carried.watched(versions?.watched(opened) ?? opened)
 
   const close = async (): Promise<void> => {
     await committer.close()
@@ -81,6 +83,9 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     // The overloads of `commit` pair each command with its result; the committer keeps that pairing in its plans.
     commit: committer.commit as ObjectStore['commit'],
     prepare: committer.prepare,
+    mayCarry: () => !options.shared && committer.isFree(),
+    carriedRecords: carried.carriedRecords,
+    forgetCarried: carried.forgetCarried,
     ...openListing(nextListing),
     ...openBuckets({ reads, line: nextListing(), pool, cache: buckets, now }),
     ...openIdentity({ reads, pool, cache: keys, masterKey, now }),

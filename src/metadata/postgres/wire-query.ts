@@ -5,7 +5,7 @@ import type { WireRow } from './rows.ts'
 /** The calls of `pg` that its types do not name alike in all versions. */
 export interface Wire {
   parse(query: { name: string; text: string; types: number[] }): void
-  bind(config: { portal: string; statement: string; values: (string | null)[]; binary: boolean }): void
+  bind(config: { portal: string; statement: string; values: (string | Buffer | null)[]; binary: boolean }): void
   execute(config: { portal: string; rows: number }): void
   sync(): void
   readonly parsedStatements: Record<string, string | undefined>
@@ -36,7 +36,7 @@ export class WireQuery extends pg.Query {
       connection.parse({ name, text, types: [] })
       connection.submittedNamedStatements[name] = text
     }
-    connection.bind({ portal: '', statement: name, values: values.map(asText), binary: false })
+    connection.bind({ portal: '', statement: name, values: values.map(asSent), binary: false })
     connection.execute({ portal: '', rows: 0 })
     connection.sync()
   }
@@ -48,5 +48,5 @@ export class WireQuery extends pg.Query {
   handleCommandComplete(): void {}
 }
 
-/** PostgreSQL's text form of a value. */
-export const asText = (value: Statement['values'][number]): string | null => (value === null ? null : String(value))
+/** As `pg` sends it: bytes as they are, else PostgreSQL's text form of a value. */
+export const asSent = (value: Statement['values'][number]): string | Buffer | null => (value === null || value instanceof Buffer ? value : String(value))

@@ -29,11 +29,12 @@ export const putObject = bucketOperation({
         size: stored.size, etag: stored.md5, metadata: input.metadata, tags: input.tags, checksum: stored.checksum,
         parts: null, manifest: stored.manifest, storageClass: 'STANDARD',
       },
+      carried: stored.carried,
     })
     let command: PutCommand | null = null
     let prepared: PreparedPut | null = null
     const written = await blobs.write(requestBody, {
-      expect: input.expect, algorithm: input.algorithm, owner, bytesMax: putBytesMax,
+      expect: input.expect, algorithm: input.algorithm, owner, bytesMax: putBytesMax, mayBeCarried: () => metadata.mayCarry(),
       writing(foreseen) {
         command = foreseen && commandOf(foreseen)
         prepared = metadata.prepare(command ?? owner)

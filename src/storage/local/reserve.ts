@@ -22,6 +22,8 @@ const closeFile = promisify(close)
 export interface Reserve {
   /** A group is to end at `at`: waits for zeros that are on their way, when it would meet them. */
   makeWay(at: number): Promise<void> | null
+  /** Whether what ends at `at` goes over zeros that are on the disk, blocks and all. */
+  holds(at: number): boolean
   /** A group has ended at `at`. With `lay`, lays out the next stretch in the background when little is left. */
   passed(at: number, lay: boolean): void
   /** A sync that failed: what the file holds from the reserve on is in doubt for good, whatever a later sync says. */
@@ -71,6 +73,7 @@ export function createReserve({ drive, path, bytesMax, log }: ReserveOptions): R
 
   return {
     makeWay: (at) => (at > end ? running : null),
+    holds: (at) => at <= end && failure === null,
     passed(at, lay) {
       end = Math.max(end, at)
       const to = Math.min(end + stepBytes, bytesMax - 1)

@@ -19,6 +19,7 @@ export const weight = 3
 /** A step, and what of: all that `failpoint` is called with in src. */
 const steps: readonly (readonly [step: string, of: string, atMax: number])[] = [
   ['segment created', '', 1], ['group appended', '', 30], ['group synced', '', 30], ['group durable', '', 30],
+  ['record carried', '', 30], ['carried synced', '', 3],
   ['file written', 'blobs/', 8], ['file synced', 'blobs/', 8], ['file named', 'blobs/', 8], ['file durable', 'blobs/', 8],
   ['before COMMIT', 'put;', 40], ['after COMMIT', 'put;', 40], ['before COMMIT', 'delete;', 10], ['after COMMIT', 'delete;', 10],
   ['upload created', '', 3], ['before COMMIT', 'put-part;', 3], ['after COMMIT', 'put-part;', 3], ['before COMMIT', 'complete;', 3], ['after COMMIT', 'complete;', 3],

@@ -46,7 +46,7 @@ export interface Check {
 
 /** Rows in the order of the sheet. A module with another row comes last. */
 export const rowOrder = [
-  'process kill', 'power cut', 'crash at each step', 'old-or-new', 'strong consistency', 'running GET', 'complete once', 'sweeper never takes live bytes',
+  'process kill', 'power cut', 'power cut of a server alone', 'crash at each step', 'old-or-new', 'strong consistency', 'running GET', 'complete once', 'sweeper never takes live bytes',
   'sweeper takes all dead bytes', 'full disk', 'I/O errors', 'rot', 'database death', 'listing complete under churn', 'order of versions', 'digests true',
   'only valid signatures', 'bad input cannot hurt', 'slow clients', 'no secret leaks',
 ] as const
