@@ -10,7 +10,7 @@ export function tracedMetadata(store: MetadataStore, span: Span): MetadataStore 
       const member: unknown = Reflect.get(target, name, receiver)
       if (typeof member !== 'function' || typeof name !== 'string') return member
       return (...input: readonly unknown[]): unknown => {
-        const ended = span.begin(name === 'commit' ? 'commit' : `metadata ${name}`)
+        const ended = span.begin(name === 'commit' || name === 'commitAll' ? 'commit' : `metadata ${name}`)
         const result = Reflect.apply(member, target, input) as unknown
         if (!(result instanceof Promise)) {
           ended()

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import type { MetadataStore, PutResult } from '../../src/metadata/store.ts'
+import type { DeleteCommand, MetadataStore, PutResult } from '../../src/metadata/store.ts'
 import { contentOf, freshExtent, makeBucket, openTestStore, startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
 import { startProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 
@@ -115,6 +115,23 @@ describe('a lost database', () => {
     const results = await Promise.allSettled([put('good/1'), put('bad\0'), put('good/2')])
     expect(results).toMatchObject([{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'InvalidArgument' } }, { status: 'fulfilled' }])
     expect(await store.listObjects(bucketId, { prefix: 'good/', delimiter: '', after: '', limit: 10 })).toMatchObject({ rows: [{ key: 'good/1' }, { key: 'good/2' }] })
+  })
+
+  test('of many at once each has its own outcome, in their order, and what the queue has no room for is refused', async () => {
+    const kept = await put('many/kept')
+    const remove = (key: string, versionId?: string): DeleteCommand => ({ kind: 'delete', bucketId, key, ownerAccountId: testAccountId, when: {}, ...versionId === undefined ? {} : { versionId } })
+    const versionId = kept.ok ? kept.version.versionId : ''
+    const some = await store.commitAll([remove('many/kept', versionId), remove('many/kept', versionId), remove('bad\0'), { ...remove('many/none'), bucketId: 0 }, remove('many/new')])
+    expect(some).toMatchObject([
+      { status: 'fulfilled', value: { ok: true, versionId } }, { status: 'fulfilled', value: { ok: true } }, { status: 'rejected', reason: { code: 'InvalidArgument' } },
+      { status: 'fulfilled', value: { ok: false, code: 'NoSuchBucket' } }, { status: 'fulfilled', value: { ok: true, deleteMarker: true } },
+    ])
+    expect(await store.commitAll([])).toEqual([])
+    const flood = await store.commitAll(Array.from({ length: 9000 }, (_, i) => remove(`many/flood/${i}`)))
+    const taken = flood.findIndex(({ status }) => status === 'rejected')
+    expect(taken).toBeGreaterThan(8000)
+    for (const result of flood.slice(taken)) expect(result).toMatchObject({ status: 'rejected', reason: { code: 'SlowDown' } })
+    expect((await store.usage(bucketId)).versions).toBe(taken + 1)
   })
 
   test('a flood is refused beyond the queue instead of growing without bound', async () => {

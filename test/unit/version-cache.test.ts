@@ -60,6 +60,20 @@ describe('a key', () => {
     expect(remember(cache, 'a', 2)).toBe(true)
   })
 
+  test('is as one that changes while many are committed at once, each by its own outcome', async () => {
+    const { cache, committer } = setUp()
+    const keys = ['a', 'b', 'c']
+    for (const key of keys) expect(remember(cache, key)).toBe(true)
+    const ended = Promise.withResolvers<PromiseSettledResult<unknown>[]>()
+    const done = cache.watched({ ...committer, commitAll: () => ended.promise }).commitAll(keys.map((key) => putOf(1, key)))
+    for (const key of keys) expect([cache.get(1, key), remember(cache, key)]).toEqual([undefined, false])
+    expect(remember(cache, 'd')).toBe(true)
+    ended.resolve([{ status: 'fulfilled', value: {} }, { status: 'rejected', reason: new S3Error('SlowDown') }, { status: 'rejected', reason: new S3Error('ServiceUnavailable') }])
+    await done
+    // What became of the last one nobody knows.
+    expect(keys.map((key) => remember(cache, key, 2))).toEqual([true, true, false])
+  })
+
   test('is not remembered as it was found by a look-up that began before a command for it, whenever that ends', async () => {
     const { cache, committer, end } = setUp()
     const [early, late] = [cache.reading(1, 'a'), cache.reading(1, 'b')]

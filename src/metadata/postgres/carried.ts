@@ -26,6 +26,15 @@ export function openCarried(line: Line, pool: pg.Pool): Carried {
     await pool.query('VACUUM carried_records')
   }
 
+  async function untilKnown<Result>(record: CarriedRecord, result: Promise<Result>): Promise<Result> {
+    running.add(record)
+    try {
+      return await result
+    } finally {
+      running.delete(record)
+    }
+  }
+
   return {
     carriedRecords: async () => (await line.query({ name: 'carried', text: 'SELECT segment, at, record FROM carried_records ORDER BY segment, at', values: [] }))
       .map(([segment, at, record]) => ({ segment: segment as string, at: Number(at), bytes: Buffer.from((record as string).slice(2), 'hex') })),
@@ -45,15 +54,9 @@ export function openCarried(line: Line, pool: pg.Pool): Carried {
     },
     watched: (committer) => ({
       ...committer,
-      async commit(command) {
-        const record = command.kind === 'put' ? command.carried ?? null : null
-        if (record === null) return committer.commit(command)
-        running.add(record)
-        try {
-          return await committer.commit(command)
-        } finally {
-          running.delete(record)
-        }
+      commit(command) {
+        const record = command.kind === 'put' ? command.carried : null
+        return record ? untilKnown(record, committer.commit(command)) : committer.commit(command)
       },
     }),
   }

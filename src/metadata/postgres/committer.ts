@@ -1,17 +1,16 @@
 import type pg from 'pg'
 import { S3Error } from '../../domain/errors.ts'
 import { failpoint } from '../../domain/failpoint.ts'
-import type { CarriedRecord } from '../../domain/model.ts'
 import { countOne, type Meters } from '../../telemetry/metrics.ts'
 import type { AnnouncedPut, Command, PreparedPut, PutCommand, PutPartCommand, PutResult } from '../store.ts'
-import { carriedVersion } from './carried.ts'
-import { clientError, isConnectionLoss, openLine, send, unavailable, type Line, type Patience, type Statement } from './connect.ts'
+import { clientError, isConnectionLoss, openLine, type Line, type Patience, type Statement } from './connect.ts'
 import { planDeleteCommand, planPutCommand, planPutTags } from './group-plan.ts'
 import { planAbort, planComplete, planPutPart } from './group-plan-multipart.ts'
 import { emptyState, groupReads, needsOf, type GroupNeeds, type GroupRead, type Needing } from './group-read.ts'
 import type { GroupState } from './group-state.ts'
 import { groupWrites } from './group-write.ts'
-import { lockStatement } from './locks.ts'
+import { commit, opening, rollback } from './group-frame.ts'
+import { incarnationOf, rememberIncarnation, wasCommitted, wasPut, type WholePut } from './outcome.ts'
 import { canGoAhead, putAhead, putAheadAnswer, putResult, putWhole, type PutAhead } from './put-ahead.ts'
 import { roundTrip } from './round-trip.ts'
 
@@ -21,6 +20,8 @@ import { roundTrip } from './round-trip.ts'
  */
 export interface Committer {
   commit(command: Command): Promise<unknown>
+  /** How each ended, by its place. */
+  commitAll(commands: readonly Command[]): Promise<PromiseSettledResult<unknown>[]>
   /** Begins the group of a put whose command is still to come, when no lane is busy: its first round trip runs meanwhile. */
   prepare(put: AnnouncedPut | PutCommand): PreparedPut | null
   /** Whether a command would be taken up at once. */
@@ -36,13 +37,17 @@ export interface CommitterOptions {
   /** How long a command waits for a database that is away. */
   readonly waitMs: number
   readonly lazy?: boolean
+  /** Other processes write to this database too. */
+  readonly shared?: boolean
   readonly meters: Meters
   /** With a database that says nothing; the line's own when it is not given. */
   readonly patience?: Patience
 }
 
-/** Beyond this size a larger group saves nothing, and the first command waits for the last. */
+/** So many come from as many clients: beyond it a larger group saves little, and the first command waits for the last. */
 const groupCommandsMax = 256
+/** Of a longer queue, where the commands wait for each other anyway. Each holds a lock in the database's table, which has room for so many where a server is alone with it. */
+const longGroupMaxAlone = 1000
 /** Commands in waiting: about a second's worth. More is answered with SlowDown, so that memory and waiting stay bounded. */
 const queueCommandsMax = 8192
 /** While one lane's COMMIT is on its way to the disk, the other one reads and plans. */
@@ -60,8 +65,14 @@ interface Job {
   readonly needs: Needing
   /** Resolves when the command has come, or never will; null from then on. */
   arrival: Promise<void> | null
-  readonly resolve: (result: unknown) => void
-  readonly reject: (error: unknown) => void
+  readonly waiting: Waiting
+  /** For who waits for many. */
+  readonly place: number
+}
+
+/** Who waits for a job, or for many. */
+interface Waiting {
+  settle(place: number, result: PromiseSettledResult<unknown>): void
 }
 
 /** So long a transaction waits for the bytes of what it has prepared: a disk that takes longer must not keep locks from others. */
@@ -90,12 +101,16 @@ export function openCommitter(options: CommitterOptions): Committer {
   const lanes: Lane[] = Array.from({ length: laneCount }, (_, index) => ({
     line: openLine({ ...options, setup: laneSetup, pipeline: false, onConnect: rememberIncarnation }), shard: (firstShard + index) % usageShards, plain: new Set(), busy: false, again: (job) => enqueue(job),
   }))
+  const longGroupMax = options.shared === false ? longGroupMaxAlone : groupCommandsMax
   let idle: (() => void) | null = null
   options.meters.watch('holdfast_queue_length', () => [['committer', queue.length]])
 
+  /** A long queue is shared among the lanes: larger groups cost less for each command, and one that took all of it would leave the other lane nothing to do. */
+  const weightMax = (length: number): number => Math.min(longGroupMax, Math.max(groupCommandsMax, Math.ceil(length / laneCount)))
+
   const run = async (lane: Lane): Promise<void> => {
     lane.busy = true
-    while (queue.length > 0) await runJobs(lane, takeGroup(queue), options)
+    while (queue.length > 0) await runJobs(lane, takeGroup(queue, weightMax(queue.length)), options)
     lane.busy = false
     if (lanes.every((each) => !each.busy)) idle?.()
   }
@@ -113,16 +128,32 @@ export function openCommitter(options: CommitterOptions): Committer {
   return {
     commit: (command) => {
       if (queue.length >= queueCommandsMax) countOne(options.meters.limited, 'commands')
-      if (queue.length >= queueCommandsMax) return Promise.reject(new S3Error('SlowDown', undefined, { headers: { 'retry-after': '1' } }))
-      return new Promise((resolve, reject) => enqueue({ command, needs: command, arrival: null, resolve, reject }))
+      if (queue.length >= queueCommandsMax) return Promise.reject(noRoom())
+      return new Promise((resolve, reject) => enqueue({ command, needs: command, arrival: null, waiting: waitingFor(resolve, reject), place: 0 }))
     },
+    commitAll: (commands) => new Promise((resolve) => {
+      const taken = Math.max(0, Math.min(commands.length, queueCommandsMax - queue.length))
+      const results: PromiseSettledResult<unknown>[] = []
+      for (let place = taken; place < commands.length; place++) results[place] = { status: 'rejected', reason: noRoom() }
+      if (taken < commands.length) countOne(options.meters.limited, 'commands')
+      if (taken === 0) return resolve(results)
+      let left = taken
+      const waiting: Waiting = {
+        settle(place, result) {
+          results[place] = result
+          left -= 1
+          if (left === 0) resolve(results)
+        },
+      }
+      for (const [place, command] of commands.slice(0, taken).entries()) enqueue({ command, needs: command, arrival: null, waiting, place })
+    }),
     prepare: (put) => {
       if (queue.length >= groupCommandsMax || lanes.some((lane) => lane.busy)) return null
       const arrival = Promise.withResolvers<void>()
       const result = Promise.withResolvers<unknown>()
       // One that is given up is nobody's.
       result.promise.catch(() => undefined)
-      const job: Job = { command: null, needs: 'content' in put ? put : { kind: 'put', ...put }, arrival: arrival.promise, resolve: result.resolve, reject: result.reject }
+      const job: Job = { command: null, needs: 'content' in put ? put : { kind: 'put', ...put }, arrival: arrival.promise, waiting: waitingFor(result.resolve, result.reject), place: 0 }
       const settle = (command: PutCommand | null): void => {
         job.command ??= command
         job.arrival = null
@@ -146,11 +177,11 @@ export function openCommitter(options: CommitterOptions): Committer {
 }
 
 /** Commands that carry many rows or long manifests count for more, so that a group's memory is bounded too. */
-function takeGroup(queue: Job[]): Job[] {
+function takeGroup(queue: Job[], limit: number): Job[] {
   let weight = 0
   const end = queue.findIndex(({ command }, index) => {
     weight += command === null ? 1 : weightOf(command)
-    return index > 0 && weight > groupCommandsMax
+    return index > 0 && weight > limit
   })
   return queue.splice(0, end < 0 ? queue.length : end)
 }
@@ -180,7 +211,7 @@ async function runJobs(lane: Lane, jobs: readonly Job[], options: CommitterOptio
       return
     }
     if (!(cause instanceof S3Error)) options.log(`a command failed: ${String(cause)}`)
-    for (const job of jobs) job.reject(cause)
+    for (const { waiting, place } of jobs) waiting.settle(place, { status: 'rejected', reason: cause })
   }
 }
 
@@ -191,10 +222,15 @@ async function runArrived(lane: Lane, jobs: readonly Job[], options: CommitterOp
   if (here.length > 0) await runJobs(lane, here, options)
 }
 
-function settle(job: Job, outcome: Outcome): void {
-  if (outcome.ok) job.resolve(outcome.value)
-  else job.reject(outcome.error)
+function settle({ waiting, place }: Job, outcome: Outcome): void {
+  waiting.settle(place, outcome.ok ? { status: 'fulfilled', value: outcome.value } : { status: 'rejected', reason: outcome.error })
 }
+
+const noRoom = (): S3Error => new S3Error('SlowDown', undefined, { headers: { 'retry-after': '1' } })
+
+const waitingFor = (resolve: (value: unknown) => void, reject: (error: unknown) => void): Waiting => ({
+  settle: (_, result) => (result.status === 'fulfilled' ? resolve(result.value) : reject(result.reason)),
+})
 
 /** Until it is known to be committed; what is known not to be committed runs again. */
 async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOptions): Promise<readonly Outcome[]> {
@@ -208,9 +244,9 @@ async function runGroup(lane: Lane, jobs: readonly Job[], options: CommitterOpti
       if (isConnectionLoss(error)) {
         lane.line.drop(client)
         options.log(`a group of ${jobs.length} commands lost its connection: ${String(error)}`)
-        if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, incarnations.get(client), options))) return transaction.outcomes
+        if (transaction.id !== null && (await wasCommitted(lane.line, transaction.id, incarnationOf(client), options.waitMs))) return transaction.outcomes
         if (transaction.whole !== null) {
-          const value = await wasPut(lane.line, transaction.whole, options)
+          const value = await wasPut(lane.line, transaction.whole, options.now())
           if (value !== null) return [{ ok: true, value }]
         }
       } else {
@@ -229,13 +265,6 @@ interface Transaction {
   /** The put whose only round trip is on its way, which has told no id yet. */
   whole: WholePut | null
   outcomes: Outcome[]
-}
-
-/** A put that needs nothing but one round trip: it is alone, brings its record, and its bucket kept no versions when it was last looked at. */
-interface WholePut {
-  readonly command: PutCommand
-  readonly carried: CarriedRecord
-  readonly needs: GroupNeeds
 }
 
 const notAsPrepared = new Error('a prepared command did not come in time, or was another one than foreseen')
@@ -347,12 +376,6 @@ async function read(client: pg.Client, state: GroupState, before: readonly State
 const kindsOf = (jobs: readonly Job[]): string => jobs.map(({ command }) => `${command?.kind};`).join('')
 const cancelled: Outcome = { ok: true, value: null }
 
-const begin: Statement = { name: 'begin', text: 'BEGIN', values: [] }
-/** How each transaction of a group begins. */
-const opening = ({ locks }: GroupNeeds): Statement[] => [begin, lockStatement(locks)]
-const commit: Statement = { name: 'commit', text: 'COMMIT', values: [] }
-const rollback: Statement = { name: 'rollback', text: 'ROLLBACK', values: [] }
-
 /** A plan throws only when a command's own data is bad, and before it has changed anything. */
 function planned(state: GroupState, command: Command): Outcome {
   try {
@@ -378,54 +401,5 @@ function plan(state: GroupState, command: Command): { readonly ok: boolean } {
     case 'put-part': return planPutPart(state, command)
     case 'complete': return planComplete(state, command)
     case 'abort': return planAbort(state, command)
-  }
-}
-
-/**
- * A crash of the server throws away its statistics, so the time of their last reset tells one life of the server from the next; a
- * clean restart keeps both the statistics and the transaction ids. A connection does not outlive the server that it belongs to.
- */
-const incarnationQuery = 'pg_stat_get_bgwriter_stat_reset_time()::text'
-const incarnations = new WeakMap<pg.Client, string | null>()
-
-async function rememberIncarnation(client: pg.Client): Promise<void> {
-  const [row] = await send(client, { name: 'incarnation', text: `SELECT ${incarnationQuery}`, values: [] })
-  incarnations.set(client, row?.[0] ?? null)
-}
-
-/**
- * Asks what became of a transaction whose connection went during COMMIT. Rejects when it cannot be found out: then the client is
- * told that the service is unavailable, which promises neither. After a crash of the server it never can: ids that had not reached
- * the disk are given out a second time, and the fate of that id may be another transaction's.
- */
-async function wasCommitted(line: Line, id: string, incarnation: string | null | undefined, options: CommitterOptions): Promise<boolean> {
-  const until = performance.now() + 2 * options.waitMs
-  for (;;) {
-    const [row] = await line.query({ name: 'outcome', text: `SELECT pg_xact_status($1::xid8), ${incarnationQuery}`, values: [id] }).catch((error: unknown) => {
-      // Of an id that the server has not given out yet (22023) it says only that it crashed meanwhile.
-      throw (error as { code?: string }).code === '22023' ? unavailable(error) : error
-    })
-    if (incarnation === undefined || row?.[1] !== incarnation) throw unavailable()
-    if (row[0] === 'committed') return true
-    if (row[0] === 'aborted') return false
-    // The server has not noticed yet that the connection is gone; or it has forgotten, and will not remember.
-    if (row[0] !== 'in progress' || performance.now() > until) throw unavailable()
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-/**
- * What became of a put whose connection went during its only round trip; null when it was not committed. Its record is the proof: it is
- * forgotten only when this is known. The look-up waits for the key's lock, which the put's own transaction holds for as long as it may
- * still be committed.
- */
-async function wasPut(line: Line, { command, carried, needs }: WholePut, { now }: CommitterOptions): Promise<PutResult | null> {
-  const client = await line.client()
-  try {
-    const answers = await roundTrip(client, [...opening(needs), carriedVersion(carried), rollback])
-    return putResult(command, answers.at(-2)?.rows ?? [], now())
-  } catch (error) {
-    line.drop(client)
-    throw unavailable(error)
   }
 }

@@ -29,7 +29,7 @@ huge_pages = off
 work_mem = 4MB
 maintenance_work_mem = 32MB
 max_connections = ${connectionsMax}
-# A group of writes takes one advisory lock for each of its keys: room for twenty full groups at once. The table is filled in
+# A group of writes takes one advisory lock for each of its keys, 256 of them or, in a server that is alone, 1,000. The table is filled in
 # at the start, 7 MB for 1024.
 max_locks_per_transaction = 256
 max_prepared_transactions = 0

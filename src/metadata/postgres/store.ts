@@ -67,7 +67,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   if (options.prepared !== true) await warnOfUnsafeServer(reads, log)
   // Who is alone knows of every change of an object.
   const versions = options.shared ? null : createVersionCache(cacheMeter(meters, 'versions'))
-  const opened = openCommitter({ connection, log, now, waitMs, lazy, meters })
+  const opened = openCommitter({ connection, log, now, waitMs, lazy, shared: options.shared, meters })
   const carried = openCarried(reads, pool)
   const committer = carried.watched(versions?.watched(opened) ?? opened)
 
@@ -82,6 +82,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
     version: openVersionReads(reads, versions).version,
     // The overloads of `commit` pair each command with its result; the committer keeps that pairing in its plans.
     commit: committer.commit as ObjectStore['commit'],
+    commitAll: committer.commitAll as ObjectStore['commitAll'],
     prepare: committer.prepare,
     mayCarry: () => !options.shared && committer.isFree(),
     carriedRecords: carried.carriedRecords,

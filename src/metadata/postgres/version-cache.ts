@@ -57,30 +57,38 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
     doubtful = 0
   }
 
-  /** Returns what is to be called with how it ended. */
-  function changing(bucketId: number, key: string): (end: End) => void {
-    if (closed) return () => undefined
+  /** From now on nothing is remembered of the key; returns how many doubts there were of it. */
+  function begin(bucketId: number, key: string): number {
+    if (closed) return 0
     const hash = hashOf(bucketId, key)
     entries.delete(hash)
     readings.delete(hash)
     changes.set(hash, (changes.get(hash) ?? 0) + 1)
-    const before = doubtsOf(bucketId, key)
-    return (end) => {
-      if (closed) return
-      const others = (changes.get(hash) ?? 1) - 1
-      if (others > 0) changes.set(hash, others)
-      else changes.delete(hash)
+    return doubtsOf(bucketId, key)
+  }
+
+  function finish(bucketId: number, key: string, before: number, end: End): void {
+    if (closed) return
+    const hash = hashOf(bucketId, key)
+    const others = (changes.get(hash) ?? 1) - 1
+    if (others > 0) changes.set(hash, others)
+    else changes.delete(hash)
+    if (end === 'in doubt') {
       const now = doubtsOf(bucketId, key)
-      if (end === 'in doubt') {
-        if (now === 0) doubtful += 1
-        doubts.set(bucketId, key, now + 1)
-        if (doubtful > doubtfulMax) close()
-      } else if (end === 'committed' && before > 0 && now === before) {
-        // Whoever held the key's lock before it is through.
-        doubts.delete(bucketId, key)
-        doubtful -= 1
-      }
+      if (now === 0) doubtful += 1
+      doubts.set(bucketId, key, now + 1)
+      if (doubtful > doubtfulMax) close()
+    } else if (end === 'committed' && before > 0 && doubtsOf(bucketId, key) === before) {
+      // Whoever held the key's lock before it is through.
+      doubts.delete(bucketId, key)
+      doubtful -= 1
     }
+  }
+
+  /** Returns what is to be called with how it ended. */
+  function changing(bucketId: number, key: string): (end: End) => void {
+    const before = begin(bucketId, key)
+    return (end) => finish(bucketId, key, before, end)
   }
 
   return {
@@ -118,6 +126,12 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
         if (command.kind === 'put-part' || command.kind === 'abort') return committer.commit(command)
         return endingWith(committer.commit(command), changing(command.bucketId, command.key))
       },
+      async commitAll(commands) {
+        const before = commands.map((command) => begin(command.bucketId, command.key))
+        const results = await committer.commitAll(commands)
+        for (const [index, { bucketId, key }] of commands.entries()) finish(bucketId, key, before[index] ?? 0, endOf(results[index]))
+        return results
+      },
       prepare: (put) => {
         const prepared = committer.prepare(put)
         if (prepared === null) return null
@@ -149,13 +163,17 @@ function hashOf(bucketId: number, key: string): number {
   return hash
 }
 
+/** A refused one never ran. */
+const endOfError = (error: unknown): End => (error instanceof S3Error && error.code === 'SlowDown' ? 'refused' : 'in doubt')
+const endOf = (result: PromiseSettledResult<unknown> | undefined): End => (result?.status === 'fulfilled' ? 'committed' : endOfError(result?.reason))
+
 async function endingWith<Result>(result: Promise<Result>, ended: (end: End) => void): Promise<Result> {
   try {
     const value = await result
     ended('committed')
     return value
   } catch (error) {
-    ended(error instanceof S3Error && error.code === 'SlowDown' ? 'refused' : 'in doubt')
+    ended(endOfError(error))
     throw error
   }
 }

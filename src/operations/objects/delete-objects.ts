@@ -1,7 +1,7 @@
 import { S3Error } from '../../domain/errors.ts'
 import { deleteKeysMax, keyBytesMax } from '../../domain/limits.ts'
 import type { DeleteConditions } from '../../domain/model.ts'
-import type { DeleteResult } from '../../metadata/store.ts'
+import type { DeleteCommand, DeleteResult } from '../../metadata/store.ts'
 import { messageOf } from '../../protocol/errors.ts'
 import { entityTag, expectedDigests, parseHttpDate, refuseUnsupported } from '../../protocol/headers.ts'
 import { element, parseXml, renderXml, type XmlElement, type XmlNode } from '../../protocol/xml.ts'
@@ -31,8 +31,14 @@ export const deleteObjects = bucketOperation({
     if (!digested && context.requestBody.payload.kind === 'unsigned') {
       throw new S3Error('InvalidRequest', 'Missing required header for this request: Content-MD5 OR x-amz-checksum-*')
     }
-    const results = await Promise.all(deletions.map((one) => outcome(one, quiet, context)))
-    return { status: 200, body: renderXml('DeleteResult', results.filter((result) => result !== null)) }
+    const errors = deletions.map((one) => errorOf(() => refuseDeletion(one, context)))
+    const allowed = deletions.filter((_, index) => errors[index] === null)
+    const results = (await context.metadata.commitAll(allowed.map((one) => commandOf(one, context)))).values()
+    const said = deletions.map((one, index) => {
+      const error = errors[index] ?? null
+      return error === null ? outcome(one, results.next().value as PromiseSettledResult<DeleteResult>, quiet, context) : failed(one, error)
+    })
+    return { status: 200, body: renderXml('DeleteResult', said.filter((each) => each !== null)) }
   },
 })
 
@@ -60,28 +66,43 @@ function conditions(object: XmlNode): DeleteConditions {
   return when
 }
 
-/** What the answer says of one key; null: nothing. */
-async function outcome(one: Deletion, quiet: boolean, context: BucketContext): Promise<XmlElement | null> {
+/** Of whoever throws for this key alone; null: nobody. */
+function errorOf(check: () => void): S3Error | null {
   try {
-    const result = await deleteOne(one, context)
-    return quiet ? null : element('Deleted', deleted(one, result))
+    check()
+    return null
   } catch (error) {
-    if (!(error instanceof S3Error)) throw error
-    const version = one.versionId === undefined ? [] : [element('VersionId', one.versionId)]
-    return element('Error', [element('Key', one.key), ...version, element('Code', error.code), element('Message', messageOf(error))])
+    if (error instanceof S3Error) return error
+    throw error
   }
 }
 
-async function deleteOne({ key, versionId, when }: Deletion, { bucket, metadata, principal, authorise }: BucketContext): Promise<DeleteResult> {
+function refuseDeletion({ key, versionId }: Deletion, { bucket, authorise }: BucketContext): void {
   authorise(versionId === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion', bucket.name, key)
   if (Buffer.byteLength(key) > keyBytesMax) throw new S3Error('KeyTooLongError')
   if (key.includes('\0')) throw new S3Error('InvalidArgument', 'A key has no NUL character.')
   if (versionId !== undefined && parseVersionId(versionId) === undefined) throw new S3Error('NoSuchVersion')
-  const result = await metadata.commit({
-    kind: 'delete', bucketId: bucket.id, key, ownerAccountId: principal.account.id, when, ...(versionId === undefined ? {} : { versionId }),
-  })
-  if (!result.ok && !(result.code === 'NoSuchVersion' && Object.keys(when).length === 0)) throw refusal(result, { bucket, key, versionId: versionId ?? '' })
-  return result
+}
+
+function commandOf({ key, versionId, when }: Deletion, { bucket, principal }: BucketContext): DeleteCommand {
+  const command = { kind: 'delete' as const, bucketId: bucket.id, key, ownerAccountId: principal.account.id, when }
+  return versionId === undefined ? command : { ...command, versionId }
+}
+
+/** What the answer says of one key; null: nothing. */
+function outcome(one: Deletion, settled: PromiseSettledResult<DeleteResult>, quiet: boolean, { bucket }: BucketContext): XmlElement | null {
+  if (settled.status === 'rejected') {
+    if (settled.reason instanceof S3Error) return failed(one, settled.reason)
+    throw settled.reason
+  }
+  const { value } = settled
+  if (!value.ok && !(value.code === 'NoSuchVersion' && Object.keys(one.when).length === 0)) return failed(one, refusal(value, { bucket, key: one.key, versionId: one.versionId ?? '' }))
+  return quiet ? null : element('Deleted', deleted(one, value))
+}
+
+function failed({ key, versionId }: Deletion, error: S3Error): XmlElement {
+  const version = versionId === undefined ? [] : [element('VersionId', versionId)]
+  return element('Error', [element('Key', key), ...version, element('Code', error.code), element('Message', messageOf(error))])
 }
 
 function deleted({ key, versionId }: Deletion, result: DeleteResult): XmlElement[] {
