@@ -94,7 +94,7 @@ export function createPacked(options: PackedOptions): Packed {
   const queue: Waiting[] = []
   const lanes: Lane[] = Array.from({ length: segmentLanes }, () => ({ segment: null, buffer: new SharedArrayBuffer(256 * 1024), running: null }))
   const carrying = createCarrying({ forget: options.synced ? options.forgetCarried : null, log })
-  const segments = createSegments({ drive: options.drive, carrying, segmentBytes, log })
+  const segments = createSegments({ drive: options.drive, carrying, segmentBytes, log, synced: (seconds) => meters.syncs.of('segment').observe(seconds) })
   let scheduled = false
   let carriedTimer: NodeJS.Timeout | null = null
 

@@ -35,7 +35,16 @@ export interface Segments {
   close(): Promise<void>
 }
 
-export function createSegments({ drive, carrying, segmentBytes, log }: { drive: () => Drive; carrying: Carrying; segmentBytes: number; log: Log }): Segments {
+export interface SegmentsOptions {
+  readonly drive: () => Drive
+  readonly carrying: Carrying
+  readonly segmentBytes: number
+  readonly log: Log
+  /** How long a sync took. */
+  readonly synced: (seconds: number) => void
+}
+
+export function createSegments({ drive, carrying, segmentBytes, log, synced }: SegmentsOptions): Segments {
   const ending = new Map<Segment, Promise<void>>()
 
   function retire(segment: Segment): void {
@@ -62,7 +71,9 @@ export function createSegments({ drive, carrying, segmentBytes, log }: { drive: 
   async function syncCarried(segment: Segment): Promise<boolean> {
     if (segment.carried === 0) return true
     if (segment.broken || doubt(segment) !== null) return false
+    const began = performance.now()
     const failure = await carrying.sync(segment)
+    synced((performance.now() - began) / 1000)
     if (failure !== null) writeError(segment.drive, failure, log)
     if (failure !== null || doubt(segment) !== null) return false
     carrying.synced(segment)

@@ -6,31 +6,36 @@ import { segmentPath, type Drive, type Log } from './backend.ts'
 /**
  * Puts records that the database carried back into their segments, where a loss of power may have taken them, and syncs those; resolves with
  * the segments whose records are durable now. Each has its own place, which nobody else ever writes to, so that it does no harm to do it again.
- * Rejects with the error of the disk. For the start, before anybody reads.
+ * Where the disk refuses, the database carries on, and what is missing cannot be read until the next start. For the start, before anybody reads.
  */
 export async function restoreCarried(drive: Drive, records: readonly CarriedRecord[], log: Log): Promise<string[]> {
   const restored: string[] = []
   for (const [segment, own] of Map.groupBy(records, (record) => record.segment)) {
-    const file = await open(join(drive.root, segmentPath(segment)), 'r+').catch((error: unknown) => {
-      if ((error as { code?: string }).code === 'ENOENT') return null
-      throw error
-    })
-    if (file === null) {
-      log.warn('the database carries records of a segment that is not there: run fsck, and when it misses nothing of this segment, delete its rows from carried_records', { segment, records: own.length })
-      continue
-    }
     try {
-      let written = 0
-      for (const record of own) written += (await putBack(file, record)) ? 1 : 0
-      // Also where all is there: it may be so in memory alone.
-      await file.sync()
+      const written = await putAllBack(join(drive.root, segmentPath(segment)), own)
       if (written > 0) log.info('records were put back that a loss of power had taken', { segment, records: written })
-    } finally {
-      await file.close()
+      restored.push(segment)
+    } catch (error) {
+      const isGone = (error as { code?: string }).code === 'ENOENT'
+      if (isGone) log.warn('the database carries records of a segment that is not there: run fsck, and when it misses nothing of this segment, delete its rows from carried_records', { segment, records: own.length })
+      else log.error('records could not be put back; they stay in the database, and the next start tries again', { segment, records: own.length, error: String(error) })
     }
-    restored.push(segment)
   }
   return restored
+}
+
+/** How many were missing. */
+async function putAllBack(path: string, records: readonly CarriedRecord[]): Promise<number> {
+  const file = await open(path, 'r+')
+  try {
+    let written = 0
+    for (const record of records) written += (await putBack(file, record)) ? 1 : 0
+    // Also where all is there: it may be so in memory alone.
+    await file.sync()
+    return written
+  } finally {
+    await file.close()
+  }
 }
 
 /** Whether it was missing. */

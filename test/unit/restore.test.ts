@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -46,4 +46,12 @@ test('of a segment that is gone nothing is made, and the others come back', asyn
   expect((await readFile(fileOf('b'))).subarray(60)).toEqual(bytes)
   await expect(readFile(fileOf('gone'))).rejects.toMatchObject({ code: 'ENOENT' })
   expect(said.join()).toContain('a segment that is not there')
+})
+
+test('where the disk refuses nothing is said to be in its place, and the others come back', async () => {
+  await mkdir(fileOf('c'))
+  await writeFile(fileOf('d'), Buffer.alloc(100))
+  const bytes = randomBytes(50)
+  expect(await restoreCarried(drive, [{ segment: 'c', at: 0, bytes }, { segment: 'd', at: 0, bytes }], log)).toEqual(['d'])
+  expect(said.join()).toContain('could not be put back')
 })
