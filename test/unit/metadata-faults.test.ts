@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { keyLock } from '../../src/metadata/postgres/locks.ts'
 import type { DeleteCommand, MetadataStore, PutResult } from '../../src/metadata/store.ts'
 import { contentOf, freshExtent, makeBucket, openTestStore, startTestPostgres, testAccountId, type TestPostgres } from '../support/postgres.ts'
 import { startProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
@@ -146,12 +148,20 @@ describe('a lost database', () => {
 describe('concurrency', () => {
   test('of many first puts of one key that must not exist, exactly one succeeds, over several processes', async () => {
     const other = await openTestStore({ connection: postgres.connection })
+    const holder = new pg.Client(postgres.connection)
+    await holder.connect()
     for (let i = 0; i < 20; i++) {
-      const results = await Promise.all(Array.from({ length: 16 }, (_, n) => (n % 2 === 0 ? store : other).commit({
-        kind: 'put', bucketId, key: `race/${i}`, ownerAccountId: testAccountId, when: { ifNoneMatch: '*' }, content: contentOf([freshExtent()]),
-      })))
-      expect(results.filter((result) => result.ok)).toHaveLength(1)
+      const key = `race/${i}`
+      // Each process waits for the key's lock, so that they go on at the same time however busy the machine is.
+      await holder.query('SELECT pg_advisory_lock($1)', [keyLock(bucketId, key).toString()])
+      const puts = Array.from({ length: 16 }, (_, n) => (n % 2 === 0 ? store : other).commit({
+        kind: 'put', bucketId, key, ownerAccountId: testAccountId, when: { ifNoneMatch: '*' }, content: contentOf([freshExtent()]),
+      }))
+      await expect.poll(async () => (await postgres.query(`SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`)).length, { interval: 2 }).toBeGreaterThanOrEqual(2)
+      await holder.query('SELECT pg_advisory_unlock_all()')
+      expect((await Promise.all(puts)).filter((result) => result.ok)).toHaveLength(1)
     }
+    await holder.end()
     await other.close()
   })
 
