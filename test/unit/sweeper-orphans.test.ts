@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { allowOrphans } from '../../src/storage/sweep-allowance.ts'
@@ -17,13 +17,15 @@ test('orphans older than a day go, younger ones stay, temporary files too', asyn
   const orphan = (await here.room.blobs.write(bodyOf(patterned(70_000)), writeOptions())).manifest
   await mkdir(join(here.room.root, 'tmp', 'elsewhere.1.1.aa'), { recursive: true })
   await writeFile(join(here.room.root, 'tmp', 'elsewhere.1.1.aa', 'half'), 'x')
+  // What has a name and is not there any more: of a process that is just ending.
+  for (const name of ['elsewhere.1.1.aa/gone', 'elsewhere.2.2.bb']) await symlink('nowhere', join(here.room.root, 'tmp', name))
   await age()
   const young = (await here.room.blobs.write(bodyOf(patterned(80_000)), writeOptions())).manifest
   expect((await sweeper().runOnce({ orphans: true })).orphans).toBe(1)
   expect((await readAll(here.room.blobs, young)).length).toBe(80_000)
   expect((await readAll(here.room.blobs, [kept.extent])).equals(kept.bytes)).toBe(true)
   await expect(readAll(here.room.blobs, orphan)).rejects.toThrow()
-  expect(await readdir(join(here.room.root, 'tmp', 'elsewhere.1.1.aa'))).toEqual([])
+  expect(await readdir(join(here.room.root, 'tmp', 'elsewhere.1.1.aa'))).toEqual(['gone'])
 })
 
 test('an orphan in a segment of which all else is dead goes with it, and is not moved first', async () => {

@@ -115,11 +115,15 @@ export async function removeStrayNotes(drive: Drive): Promise<void> {
   }
 }
 
+/** Null where something is gone already. */
+function orGone(error: unknown): null {
+  if (codeOf(error) !== 'ENOENT') throw error
+  return null
+}
+
 /** Removes a file; one that is gone already is as good. */
 export async function removeFile(path: string): Promise<void> {
-  await unlink(path).catch((error: unknown) => {
-    if (codeOf(error) !== 'ENOENT') throw error
-  })
+  await unlink(path).catch(orGone)
 }
 
 export async function removeBlobFile(drive: Drive, blob: string): Promise<void> {
@@ -151,10 +155,7 @@ export async function* walkFiles(drive: Pick<Drive, 'root'>, olderThan: number):
 
 /** Null when the file is gone: deletions go on under a walk. */
 async function describeFile(path: string, olderThan: number): Promise<StoredFile | null> {
-  const handle = await open(path, 'r').catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return null
-    throw error
-  })
+  const handle = await open(path, 'r').catch(orGone)
   if (handle === null) return null
   try {
     const { size, mtimeMs } = await handle.stat()
@@ -174,15 +175,16 @@ async function describeFile(path: string, olderThan: number): Promise<StoredFile
   }
 }
 
-/** Temporary files that no living process can still want. */
+/** Temporary files that no living process can still want. Of one that is just ending they go under the walk. */
 export async function removeOldTemporaries(drive: Drive, olderThan: number): Promise<number> {
   let removed = 0
   const folder = join(drive.root, 'tmp')
   for (const token of await readdir(folder)) {
     if (token === processToken) continue
-    for (const name of await readdir(join(folder, token))) {
+    for (const name of await readdir(join(folder, token)).catch(orGone) ?? []) {
       const path = join(folder, token, name)
-      if ((await stat(path)).mtimeMs > olderThan) continue
+      const found = await stat(path).catch(orGone)
+      if (found === null || found.mtimeMs > olderThan) continue
       await removeFile(path)
       removed += 1
     }
