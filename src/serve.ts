@@ -16,7 +16,6 @@ import { openTls, type Tls } from './gateway/tls.ts'
 import type { MetadataStore } from './metadata/store.ts'
 import { createDispatch } from './operations/dispatch.ts'
 import { openDrive, type Drive } from './storage/backend.ts'
-import { restoreCarried } from './storage/restore.ts'
 import type { AccessLog } from './telemetry/access-log.ts'
 import type { Log } from './telemetry/log.ts'
 import type { Meters } from './telemetry/metrics.ts'
@@ -41,10 +40,6 @@ interface RoomParts {
 /** Opens the drive and the byte room. What is bounded in memory is divided among the processes, so that their sum stays as it is with one. */
 export async function openRoom({ config, store, pool, log, meters }: RoomParts, open: Lifecycle['open']): Promise<Room> {
   const drive = await openDrive({ root: path.join(config.dataDir, 'drive'), register: (uuid, since) => store.registerDrive(uuid, since), known: () => store.drives(), shared: config.dataShared })
-  for (const segment of await restoreCarried(drive, await store.carriedRecords(), log)) {
-    // A full disk, for instance, must not keep a server from its reads; the next start finds them in their place.
-    await store.forgetCarried(segment, Number.MAX_SAFE_INTEGER).catch((error: unknown) => log.warn('records that are in their place were not forgotten by the database', { segment, error: String(error) }))
-  }
   const share = (all: number): number => Math.max(16, Math.ceil(all / config.processes))
   const blobs = await open(
     createBlobs({

@@ -26,6 +26,7 @@ import { openRoom, serveS3, tlsOf } from './serve.ts'
 import { createServerMetrics } from './server-metrics.ts'
 import { durably, syncFolder } from './storage/backend.ts'
 import { assertKnownFormats } from './storage/formats.ts'
+import { restoreCarried } from './storage/restore.ts'
 import { createScrubber } from './storage/scrub-background.ts'
 import { createSweeper } from './storage/sweeper.ts'
 import { standardAccessLog } from './telemetry/access-log.ts'
@@ -101,6 +102,10 @@ export async function start({ config, log, lifecycle, lock, embedded, isNew }: B
   // Who serves nothing needs threads only when the sweeper moves records.
   const pool = await open(several ? createLazyPool(() => createPool({ uploadThreads: 1 })) : createPool(), (opened) => opened.close())
   const { drive, blobs } = await openRoom({ config, store, pool, log, meters }, open)
+  for (const segment of await restoreCarried(drive, await store.carriedRecords(), log)) {
+    // A full disk, for instance, must not keep a server from its reads; the next start finds them in their place.
+    await store.forgetCarried(segment, Number.MAX_SAFE_INTEGER).catch((error: unknown) => log.warn('records that are in their place were not forgotten by the database', { segment, error: String(error) }))
+  }
   const rootKeys = rootKeysOf(root)
   const servers = several
     ? await open(startServers({ config, connection, masterKey, rootKeys, log, lost: fail }), ({ fleet }) => fleet.stop())

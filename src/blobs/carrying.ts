@@ -1,9 +1,7 @@
-import { fdatasync } from 'node:fs'
-import { promisify } from 'node:util'
 import { createCaution } from '../domain/caution.ts'
 import { failpoint } from '../domain/failpoint.ts'
 import { carriedBytesMax } from '../domain/limits.ts'
-import { ioFailure, SyncError, writeFully } from '../storage/backend.ts'
+import { ioFailure, writeFully } from '../storage/backend.ts'
 import type { IoFailure, Log } from '../storage/backend.ts'
 
 /**
@@ -15,8 +13,6 @@ export interface Carrying {
   allows(segment: CarriedSegment, bytes: number, end: number): boolean
   /** Writes a record that is carried to where the segment ends; what went wrong. */
   write(segment: CarriedSegment, bytes: Buffer): IoFailure | null
-  /** Syncs what is carried; what went wrong. Nobody else may sync the segment by its descriptor meanwhile, who might use up an error. */
-  sync(segment: CarriedSegment): Promise<IoFailure | null>
   /** What the segment holds up to its end is synced, and no doubt is left: the database may forget it. */
   synced(segment: CarriedSegment): void
   /** Waits until the database has been told. */
@@ -39,10 +35,11 @@ const slowMs = 4
 const cautionTimes = 100
 const cautionMsMax = 60_000
 
-const syncData = promisify(fdatasync)
+/** The store's `forgetCarried`. */
+export type ForgetCarried = (segment: string, below: number) => Promise<void>
 
-/** `forget`: the store's `forgetCarried`; null: nothing is carried. */
-export function createCarrying({ forget, log }: { forget: ((segment: string, below: number) => Promise<void>) | null; log: Log }): Carrying {
+/** `forget`: null: nothing is carried. */
+export function createCarrying({ forget, log }: { forget: ForgetCarried | null; log: Log }): Carrying {
   const caution = createCaution(cautionTimes, cautionMsMax)
   const forgetting = new Set<Promise<void>>()
   let outstanding = 0
@@ -74,15 +71,6 @@ export function createCarrying({ forget, log }: { forget: ((segment: string, bel
       } finally {
         const now = performance.now()
         caution.took(now - began, now - began > slowMs, now)
-      }
-    },
-    async sync(segment) {
-      try {
-        await syncData(segment.fd)
-        failpoint?.('carried synced')
-        return null
-      } catch (error) {
-        return ioFailure(new SyncError(error))
       }
     },
     synced(segment) {

@@ -9,6 +9,7 @@ import type { WorkerPool } from '../workers/pool.ts'
 import { createSlabs } from '../workers/slabs.ts'
 import type { Blobs } from './blobs.ts'
 import { createReadBuffers } from './buffers.ts'
+import type { ForgetCarried } from './carrying.ts'
 import { createDescriptors } from './descriptors.ts'
 import { digest } from './digest.ts'
 import { createPacked } from './packed.ts'
@@ -29,7 +30,7 @@ export interface BlobsOptions {
   /** From the metadata store; looked at only when a record is not at its place. */
   readonly relocations: (blobs: readonly string[]) => Promise<ReadonlyMap<string, Placement>>
   /** The store's; default null: no record is carried. */
-  readonly forgetCarried?: ((segment: string, below: number) => Promise<void>) | null
+  readonly forgetCarried?: ForgetCarried | null
   readonly log: Log
   /** Called for each blob that could not be read as it was written. */
   readonly onRot?: (blob: string) => void

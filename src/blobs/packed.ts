@@ -12,6 +12,7 @@ import { sealBodies } from '../workers/seal.ts'
 import type { Announced, BatchBodies, Sealed } from '../workers/seal.ts'
 import type { BatchOutcome } from '../workers/worker.ts'
 import { createCarrying } from './carrying.ts'
+import type { ForgetCarried } from './carrying.ts'
 import { createSegments, doubt } from './segments.ts'
 import type { Segment } from './segments.ts'
 
@@ -85,7 +86,7 @@ export interface PackedOptions {
   readonly segmentBytes?: number
   readonly meters: Meters
   /** Called when the database need not carry the records of a segment before `below` any more; null: it carries none. */
-  readonly forgetCarried: ((segment: string, below: number) => Promise<void>) | null
+  readonly forgetCarried: ForgetCarried | null
 }
 
 export function createPacked(options: PackedOptions): Packed {

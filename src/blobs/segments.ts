@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, ftruncateSync, openSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { failpoint } from '../domain/failpoint.ts'
-import { assertWritable, createReserve, distrusted, segmentPath, writeError } from '../storage/backend.ts'
+import { assertWritable, createReserve, distrusted, ioFailure, segmentPath, syncData, writeError } from '../storage/backend.ts'
 import type { Drive, IoFailure, Log, Reserve } from '../storage/backend.ts'
 import type { CarriedSegment, Carrying } from './carrying.ts'
 
@@ -26,7 +26,7 @@ export interface Segments {
   abandon(segment: Segment): void
   /**
    * Whether all that the segment holds is synced now. What is not stays in the database until the next start, which writes it again.
-   * Nobody may append to it meanwhile.
+   * Nobody may append to it meanwhile, nor sync it by its descriptor, who might use up an error.
    */
   syncCarried(segment: Segment): Promise<boolean>
   /** Those that were retired and are not closed yet. */
@@ -72,10 +72,16 @@ export function createSegments({ drive, carrying, segmentBytes, log, synced }: S
     if (segment.carried === 0) return true
     if (segment.broken || doubt(segment) !== null) return false
     const began = performance.now()
-    const failure = await carrying.sync(segment)
-    synced((performance.now() - began) / 1000)
-    if (failure !== null) writeError(segment.drive, failure, log)
-    if (failure !== null || doubt(segment) !== null) return false
+    try {
+      await syncData(segment.fd)
+      failpoint?.('carried synced')
+    } catch (error) {
+      writeError(segment.drive, ioFailure(error), log)
+      return false
+    } finally {
+      synced((performance.now() - began) / 1000)
+    }
+    if (doubt(segment) !== null) return false
     carrying.synced(segment)
     return true
   }

@@ -189,7 +189,7 @@ export interface CarriedStore {
   mayCarry(): boolean
   /** All that may not be synced, a few MiB at most. For the start, before anything is written. */
   carriedRecords(): Promise<readonly CarriedRecord[]>
-  /** The records of a segment that lie before `below` are synced. What became of a put that is still running is not forgotten before it is known. */
+  /** The records of a segment that lie before `below` are synced. Waits for puts of them that are still running: what became of one may have to be looked up by its record. */
   forgetCarried(segment: string, below: number): Promise<void>
 }
 

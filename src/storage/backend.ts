@@ -10,7 +10,7 @@ import { openDrive } from './local/drive.ts'
 import type { Drive } from './local/drive.ts'
 
 export type { Drive, IoFailure } from './local/drive.ts'
-export { assertWritable, distrusted, driveFigures, durably, hasRoom, ioFailure, openDrive, processToken, syncFolder, SyncError, writeError } from './local/drive.ts'
+export { assertWritable, distrusted, driveFigures, durably, hasRoom, ioFailure, openDrive, processToken, syncData, syncFolder, SyncError, writeError } from './local/drive.ts'
 export type { BlobFooter } from './local/file.ts'
 export { blobPath, decodeFooter, encodeFooter } from './local/file.ts'
 export { encodeSegmentHeader, recordBody, recordBytes, recordHeaderBytes, scanSegment, sealRecord, segmentHeaderBytes } from './local/segment.ts'

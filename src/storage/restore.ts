@@ -2,6 +2,7 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CarriedRecord } from '../domain/model.ts'
 import { segmentPath, type Drive, type Log } from './backend.ts'
+import { codeOf } from './local/drive.ts'
 
 /**
  * Puts records that the database carried back into their segments, where a loss of power may have taken them, and syncs those; resolves with
@@ -16,7 +17,7 @@ export async function restoreCarried(drive: Drive, records: readonly CarriedReco
       if (written > 0) log.info('records were put back that a loss of power had taken', { segment, records: written })
       restored.push(segment)
     } catch (error) {
-      const isGone = (error as { code?: string }).code === 'ENOENT'
+      const isGone = codeOf(error) === 'ENOENT'
       if (isGone) log.warn('the database carries records of a segment that is not there: run fsck, and when it misses nothing of this segment, delete its rows from carried_records', { segment, records: own.length })
       else log.error('records could not be put back; they stay in the database, and the next start tries again', { segment, records: own.length, error: String(error) })
     }

@@ -17,7 +17,7 @@ export interface Carried extends Omit<CarriedStore, 'mayCarry'> {
 const vacuumRowsMin = 1000
 
 export function openCarried(line: Line, pool: pg.Pool): Carried {
-  const running = new Set<CarriedRecord>()
+  const running = new Map<CarriedRecord, Promise<unknown>>()
   let removed = 0
 
   async function tidy(): Promise<void> {
@@ -27,7 +27,7 @@ export function openCarried(line: Line, pool: pg.Pool): Carried {
   }
 
   async function untilKnown<Result>(record: CarriedRecord, result: Promise<Result>): Promise<Result> {
-    running.add(record)
+    running.set(record, result)
     try {
       return await result
     } finally {
@@ -39,13 +39,12 @@ export function openCarried(line: Line, pool: pg.Pool): Carried {
     carriedRecords: async () => (await line.query({ name: 'carried', text: 'SELECT segment, at, record FROM carried_records ORDER BY segment, at', values: [] }))
       .map(([segment, at, record]) => ({ segment: segment as string, at: Number(at), bytes: Buffer.from((record as string).slice(2), 'hex') })),
     async forgetCarried(segment, below) {
-      let end = below
-      for (const record of running) if (record.segment === segment) end = Math.min(end, record.at)
+      await Promise.allSettled([...running].filter(([record]) => record.segment === segment && record.at < below).map(([, result]) => result))
       try {
         removed += await inTransaction(pool, async (client) => {
           // A row that comes back after a loss of power is put where it is already.
           await client.query('SET LOCAL synchronous_commit = off')
-          return (await client.query('DELETE FROM carried_records WHERE segment = $1 AND at < $2', [segment, end])).rowCount ?? 0
+          return (await client.query('DELETE FROM carried_records WHERE segment = $1 AND at < $2', [segment, below])).rowCount ?? 0
         })
         await tidy()
       } catch (error) {

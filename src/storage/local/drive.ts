@@ -140,7 +140,16 @@ export function assertWritable(drive: Drive): void {
 }
 
 const syncFile = promisify(fsync)
-const syncData = promisify(fdatasync)
+const fdatasyncLater = promisify(fdatasync)
+
+/** Makes the bytes of a file durable. Rejects with SyncError, after which nobody knows what of them is. */
+export async function syncData(fd: number): Promise<void> {
+  try {
+    await fdatasyncLater(fd)
+  } catch (error) {
+    throw new SyncError(error)
+  }
+}
 
 /** Makes the entries of a folder durable. */
 export function syncFolder(folder: string): void {
@@ -236,7 +245,7 @@ export async function durably(place: DurablePlace, write: (fd: number, temporary
       return false
     }
     failpoint?.('file written', place.path)
-    if (synced) await inTurn(() => syncData(handle.fd).catch((error: unknown) => Promise.reject(new SyncError(error))))
+    if (synced) await inTurn(() => syncData(handle.fd))
     failpoint?.('file synced', place.path)
     const folder = dirname(final)
     made = await makeFolders(place.root, folder)

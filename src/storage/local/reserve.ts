@@ -1,7 +1,7 @@
-import { close, fdatasync, open, write } from 'node:fs'
+import { close, open, write } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Log } from '../backend.ts'
-import { hasRoom, ioFailure, SyncError, writeError } from './drive.ts'
+import { hasRoom, ioFailure, syncData, writeError } from './drive.ts'
 import type { Drive, IoFailure } from './drive.ts'
 
 /** So much is laid out at a time, and so much less than a step is left when the next one begins. */
@@ -11,7 +11,6 @@ const leftBytesMin = 256 * 1024
 const zeros = new Uint8Array(stepBytes)
 const openFile = promisify(open)
 const writeAt = promisify(write)
-const syncData = promisify(fdatasync)
 const closeFile = promisify(close)
 
 /**
@@ -53,9 +52,7 @@ export function createReserve({ drive, path, bytesMax, log }: ReserveOptions): R
       // A descriptor of its own: an error of a sync must not be used up here before a group's sync asks for it.
       fd ??= await openFile(path, 'r+')
       for (let at = from; at < to;) at += (await writeAt(fd, zeros, 0, to - at, at)).bytesWritten
-      await syncData(fd).catch((error: unknown) => {
-        throw new SyncError(error)
-      })
+      await syncData(fd)
       end = to
     } catch (error) {
       ended = true
