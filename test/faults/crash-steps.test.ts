@@ -1,4 +1,4 @@
 import { testShortly } from '../support/promise.ts'
 import * as crashSteps from './promises/crash-steps.ts'
 
-testShortly(crashSteps, { seconds: 12 })
+testShortly(crashSteps, { seconds: 6, patientSeconds: 12 })

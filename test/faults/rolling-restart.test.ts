@@ -17,7 +17,7 @@ test(`two replicas that are restarted in turn under load: none of ${requestsMin}
   const balancer = await startBalancer(set.servers)
   try {
     const world = newWorld({ ...first, url: `http://127.0.0.1:${balancer.port}` }, await newBucket(first.client), await newBucket(second.client, 'Enabled'))
-    const load = startLoad(world, { clients: patient ? 48 : 16 })
+    const load = startLoad(world, patient ? { clients: 48 } : { clients: 16, pauseMs: 100 })
     const sent = (): number => [...world.answers.values()].reduce((sum, count) => sum + count, 0)
     let restarts = 0
     while (sent() < requestsMin || restarts < 4) {

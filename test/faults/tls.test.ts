@@ -88,6 +88,7 @@ test.each(['1', '2'])('%s server process(es): certificates change under load wit
         }
         requests += 2
         if (own !== client) own.destroy()
+        await sleep(60)
       }
     })
     expect(await shown(server.port)).toBe('first')

@@ -12,6 +12,10 @@ import { signedChunks } from '../support/signing.ts'
  * no answer is a 5xx (but 501, by name), the server lives, and a request that was refused has stored nothing.
  */
 
+/** CI asks twice as many. */
+const patient = process.env['HOLDFAST_TEST_PATIENT'] === '1'
+const runs = patient ? 180 : 90
+
 let server: TestServer
 
 beforeAll(async () => {
@@ -56,10 +60,10 @@ test('requests that are changed before they are signed', { timeout: 240_000 }, a
       if (answer === null || answer.status >= 300) expect(after, `${code} ${request.method} ${request.path}`).toEqual(before)
       before = after
     }
-  }), { numRuns: 180, endOnFailure: true })
+  }), { numRuns: runs, endOnFailure: true })
   // The changes go deep: many kinds of errors were met, and good requests among them.
   expect(seen.size).toBeGreaterThan(15)
-  expect(seen.get('200 ') ?? 0).toBeGreaterThan(100)
+  expect(seen.get('200 ') ?? 0).toBeGreaterThan(runs / 2)
 })
 
 test('chunks and their signatures, changed', async () => {

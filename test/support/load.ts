@@ -30,6 +30,8 @@ export interface LoadOptions {
   readonly largeBytesMax?: number
   /** Statuses that are in order besides success: 503 while the database is away. */
   readonly allowed?: readonly number[]
+  /** Between two requests of a client: it is the number of clients at work that matters then, not that of requests. Default: 0. */
+  readonly pauseMs?: number
 }
 
 const partBytes = 5 * 1024 ** 2
@@ -60,7 +62,7 @@ const between = (low: number, high: number): number => low + pick(high - low + 1
 
 /** Many clients, each with keys of its own, doing everything that clients do until they are stopped. */
 export function startLoad(world: World, options: LoadOptions = {}): Load {
-  const { clients = 12, largeBytesMax = 2_500_000, allowed = [] } = options
+  const { clients = 12, largeBytesMax = 2_500_000, allowed = [], pauseMs = 0 } = options
   const state = { stopped: false }
 
   /** Tells the ledger how a write ended. */
@@ -168,7 +170,8 @@ export function startLoad(world: World, options: LoadOptions = {}): Load {
       let left = pick(total)
       await mix.find(([weight]) => (left -= weight) < 0)?.[1]()
       // A server that is away is not called ten thousand times a second.
-      if ((world.answers.get('lost') ?? 0) > lost) await sleep(10)
+      const pause = (world.answers.get('lost') ?? 0) > lost ? Math.max(10, pauseMs) : pauseMs
+      if (pause > 0) await sleep(pause)
     }
   }
 

@@ -133,6 +133,8 @@ async function quickReads(world: World, stay: readonly { key: string; body: Buff
   const one = async (): Promise<void> => {
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
     while (Date.now() < until && world.violations.length < 5) {
+      // What matters is that reads never stop while the records move, not how many there are: full speed would take both cores from other tests.
+      await sleep(5)
       const { key, body } = stay[world.pick(stay.length)] ?? { key: '', body: Buffer.alloc(0) }
       const from = world.pick(body.length)
       const ranged = world.pick(3) === 0
