@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { parse as parseYaml } from 'yaml'
 import { calledBy } from './cli/called-by.ts'
+import { yaml } from './domain/yaml.ts'
 import { redacted, redactedText } from './telemetry/redact.ts'
 import { fields, type Config, type Field } from './config-fields.ts'
 
@@ -88,7 +88,7 @@ export function shownConfig(config: Config): readonly ShownField[] {
 function readConfigFile(file: string | undefined, problems: string[]): Record<string, unknown> {
   if (!file) return {}
   try {
-    const document: unknown = parseYaml(readFileSync(path.resolve(file), 'utf8'))
+    const document: unknown = yaml().parse(readFileSync(path.resolve(file), 'utf8'))
     if (document === null || document === undefined) return {}
     if (typeof document === 'object' && !Array.isArray(document)) return document as Record<string, unknown>
     problems.push(`HOLDFAST_CONFIG=${file}: must be a YAML mapping of field names to values`)

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parse as parseYaml, stringify } from 'yaml'
 import { cliHelp, completionScript, parseCli, type Parsed } from './cli/commands.ts'
 import { UsageError } from './cli/options.ts'
 import { list, seriesOf, table, topOf, topText } from './cli/view.ts'
 import { ConfigError, shownConfig, type Config } from './config.ts'
 import { openControlClient, Unreachable, type ControlClient } from './control-client.ts'
+import { yaml } from './domain/yaml.ts'
 
 /** Composition root of the commands that ask a running server, or look at its configuration. */
 
@@ -92,7 +92,7 @@ async function call({ command: { words }, takes, options }: Parsed, client: Cont
 type Limits = Readonly<Record<'file' | 'readAt' | 'refusal' | 'server' | 'limits', unknown>>
 
 function limitsOf(file: string): object {
-  const document: unknown = parseYaml(readFileSync(file, 'utf8'))
+  const document: unknown = yaml().parse(readFileSync(file, 'utf8'))
   if (typeof document !== 'object' || document === null) throw new UsageError(`${file} is no document of limits`)
   return document
 }
@@ -102,7 +102,7 @@ function limitsText({ file, readAt, refusal, server, limits }: Limits): string {
   const { at, reason } = (refusal ?? {}) as { at?: string; reason?: string }
   const from = file === null ? 'No limits: HOLDFAST_LIMITS_FILE is not set.' : `In force as read from ${String(file)} at ${String(readAt)}.`
   const newer = refusal === null ? [] : [`What it says since ${at} is refused:`, ...String(reason).split('\n')]
-  return `${[from, ...newer].map((line) => `# ${line}\n`).join('')}${stringify({ server, limits })}`
+  return `${[from, ...newer].map((line) => `# ${line}\n`).join('')}${yaml().stringify({ server, limits })}`
 }
 
 function listPath(words: string, first: string, account: string | undefined): string {

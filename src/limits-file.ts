@@ -1,8 +1,8 @@
 import { fchmodSync, writeSync } from 'node:fs'
 import { realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { stringify } from 'yaml'
 import type { LimitsPart } from './admin/limits-routes.ts'
+import { yaml } from './domain/yaml.ts'
 import type { Admission } from './gateway/admission.ts'
 import { durably } from './storage/backend.ts'
 
@@ -17,7 +17,7 @@ export function limitsPart(admission: Admission): LimitsPart {
       // A link stays one: what it leads to is replaced.
       const real = await realpath(file)
       const { mode } = await stat(real)
-      const text = Buffer.from(real.endsWith('.json') ? `${JSON.stringify(document, null, 2)}\n` : stringify(document))
+      const text = Buffer.from(real.endsWith('.json') ? `${JSON.stringify(document, null, 2)}\n` : yaml().stringify(document))
       const folder = path.dirname(real)
       await durably({ root: folder, tmp: folder, path: path.basename(real), replaces: true }, async (fd) => {
         for (let done = 0; done < text.length;) done += writeSync(fd, text, done)

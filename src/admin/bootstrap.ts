@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { parse as parseYaml } from 'yaml'
 import type { PolicyDocument } from '../domain/model.ts'
+import { yaml } from '../domain/yaml.ts'
 import type { Bootstrap, BootstrapAccount, BootstrapKey } from '../metadata/store.ts'
 
 type KeyPair = BootstrapAccount['accessKeys'][number]
@@ -32,7 +32,7 @@ export function parseBootstrap(text: string, file: string, rules: BootstrapRules
   const problems: string[] = []
   let document: unknown
   try {
-    document = parseYaml(text)
+    document = yaml().parse(text)
   } catch (error) {
     throw new BootstrapError(file, [error instanceof Error ? error.message.split('\n')[0] ?? '' : String(error)])
   }

@@ -80,7 +80,8 @@ export function createAdmission({ file, processes, log }: AdmissionOptions): Adm
   let active = false
   let rules: Readonly<Record<LimitedBy, Rules>> = rulesOf(noLimits)
   let turns: Turns | null = null
-  let tokens = new LRUCache<string, Tokens>({ max: limitedNamesMax })
+  /** Null until one is limited: room for all of them is laid out at once. */
+  let tokens: LRUCache<string, Tokens> | null = null
   let load: { readonly late: () => number; readonly close: () => void } | null = null
 
   function apply(next: LimitsDocument): void {
@@ -88,7 +89,7 @@ export function createAdmission({ file, processes, log }: AdmissionOptions): Adm
     rules = rulesOf(next)
     const { concurrent, queue, queueSeconds, eventLoopDelayMs, memoryBytes } = next.server
     active = next.limits.length > 0 || concurrent !== null || eventLoopDelayMs !== null || memoryBytes !== null
-    tokens = new LRUCache({ max: limitedNamesMax })
+    tokens = null
     const share = (all: number | null): number | null => (all === null ? null : Math.max(1, Math.ceil(all / processes)))
     const ofAccounts = next.limits.some((limit) => limit.concurrent !== null)
     turns = concurrent === null && !ofAccounts ? null : createTurns({
@@ -114,6 +115,7 @@ export function createAdmission({ file, processes, log }: AdmissionOptions): Adm
   function tokensOf(limit: Limit, name: string, now: number): Tokens {
     const key = `${limit.by} ${name}`
     const full = (rate: number | null): number => Math.max(1, (rate ?? 0) / processes * limit.burstSeconds)
+    tokens ??= new LRUCache({ max: limitedNamesMax })
     const known = tokens.get(key)
     if (known === undefined) {
       const fresh = { requests: full(limit.requestsPerSecond), bytes: full(limit.bytesPerSecond), at: now }

@@ -1,4 +1,4 @@
-import { parse as parseYaml } from 'yaml'
+import { yaml } from '../domain/yaml.ts'
 
 /** What an operator allows, as `HOLDFAST_LIMITS_FILE` says it. Nothing in it is ignored: what is not understood is refused. */
 export interface LimitsDocument {
@@ -38,7 +38,7 @@ export const noLimits: LimitsDocument = { server: { concurrent: null, queue: 100
 
 /** @throws an Error with everything that is wrong, one line each. */
 export function parseLimits(text: string): LimitsDocument {
-  return readLimits(parseYaml(text))
+  return readLimits(yaml().parse(text))
 }
 
 /** The same of a document that was parsed already. */

@@ -19,7 +19,7 @@ export { profileSecondsDefault, profileSecondsMax } from './profile-limits.ts'
 export type ProfileRequest =
   /** `reset` starts the figures anew; the answer is what they were until then. */
   | { readonly kind: 'runtime'; readonly reset: boolean }
-  /** `thread` is `main`, `batch-0`, `upload-1` ... or `all`. */
+  /** `thread` is `main`, `batch-0`, `upload-1` ... or `all`; those of a pool are there once it has started. */
   | { readonly kind: 'cpu' | 'allocations'; readonly seconds: number; readonly thread: string }
   /** The snapshot goes to `write`, as JSON in pieces. */
   | { readonly kind: 'heap'; readonly thread: string }

@@ -44,51 +44,78 @@ const loadMsMax = 5000
 
 const filename = new URL('./worker.ts', import.meta.url).href
 
-/** Starts the worker threads. */
+/**
+ * Starts the threads of small groups; those of large bodies start with the first such body, which waits some 50 ms for them: a server
+ * that has yet to see one is ready earlier and smaller.
+ */
 export function createPool(options: PoolOptions = {}): WorkerPool {
-  const uploadThreads = Math.max(1, options.uploadThreads ?? availableParallelism())
   const batches = new Piscina({ filename, name: 'serveBatches', minThreads: segmentLanes, maxThreads: segmentLanes, maxQueue: segmentLanes * 2 })
+  const batchesLoaded = allLoaded(batches)
+  const lanes = createLanes(batches, segmentLanes)
+  let made: LargeBodies | null = null
+  const large = (): LargeBodies => (made ??= startLargeBodies(Math.max(1, options.uploadThreads ?? availableParallelism())))
+  return {
+    batch: (task) => lanes.run(task),
+    upload: (task) => large().run('upload', task),
+    digest: (task) => large().run('digest', task),
+    read: (block, buffer) => large().read(block, buffer),
+    pools: () => [
+      { name: 'batch', threads: batches.threads, queued: lanes.queued, running: lanes.running },
+      made?.state() ?? { name: 'upload', threads: [], queued: 0, running: 0 },
+    ],
+    async close() {
+      // To end a thread while it loads the native checksums aborts the whole process (their start takes that for a bug of its own).
+      await Promise.race([Promise.all([batchesLoaded, made?.loaded]), sleep(loadMsMax)])
+      lanes.end()
+      await Promise.all([batches.close(), made?.close()])
+    },
+  }
+}
+
+type Outcomes = { readonly upload: UploadOutcome; readonly digest: Record<string, string> }
+
+interface LargeBodies {
+  /** A task of one body; `port` is this thread's end. */
+  run<Name extends keyof Outcomes>(name: Name, task: object): { readonly port: MessagePort; readonly outcome: Promise<Outcomes[Name]> }
+  read: WorkerPool['read']
+  state(): ReturnType<WorkerPool['pools']>[number]
+  readonly loaded: Promise<unknown>
+  close(): Promise<void>
+}
+
+function startLargeBodies(count: number): LargeBodies {
   const uploads = new Piscina({
-    filename, name: 'upload', minThreads: uploadThreads, maxThreads: uploadThreads,
-    concurrentTasksPerWorker: 1 + Math.ceil(uploadsMax / uploadThreads), maxQueue: uploadsMax,
+    filename, name: 'upload', minThreads: count, maxThreads: count,
+    concurrentTasksPerWorker: 1 + Math.ceil(uploadsMax / count), maxQueue: uploadsMax,
     // The server's large young generation is for requests; these threads make a few objects for each slab.
     resourceLimits: { maxYoungGenerationSizeMb: youngMiBOfUploads },
     // A thread that waits in Atomics between tasks does not see its ports.
     atomics: 'async',
   })
+  const loaded = allLoaded(uploads)
+  const readers = createReaders(uploads, count)
   let bodies = 0
-  const counted = <Outcome>(outcome: Promise<Outcome>): Promise<Outcome> => {
-    bodies += 1
-    return outcome.finally(() => (bodies -= 1))
-  }
-  const loaded = Promise.all([batches, uploads].flatMap((pool) => pool.threads.map(hasLoaded)))
-  const lanes = createLanes(batches, segmentLanes)
-  const readers = createReaders(uploads, uploadThreads)
   return {
-    batch: (task) => lanes.run(task),
-    upload(task) {
+    run(name, task) {
       const { port1, port2 } = new MessageChannel()
-      const outcome = counted(uploads.run({ ...task, port: port2 }, withPort(port2)) as Promise<UploadOutcome>)
-      return { port: port1, outcome: outcome.finally(() => port1.close()) }
-    },
-    digest(task) {
-      const { port1, port2 } = new MessageChannel()
-      return { port: port1, outcome: counted(uploads.run({ ...task, port: port2 }, { name: 'digest', ...withPort(port2) }) as Promise<Record<string, string>>) }
+      bodies += 1
+      const outcome = (uploads.run({ ...task, port: port2 }, { name, ...withPort(port2) }) as Promise<Outcomes[typeof name]>).finally(() => {
+        bodies -= 1
+        port1.close()
+      })
+      return { port: port1, outcome }
     },
     read: (block, buffer) => readers.read(block, buffer),
-    pools: () => [
-      { name: 'batch', threads: batches.threads, queued: lanes.queued, running: lanes.running },
-      { name: 'upload', threads: uploads.threads, queued: uploads.queueSize, running: bodies - uploads.queueSize },
-    ],
+    state: () => ({ name: 'upload', threads: uploads.threads, queued: uploads.queueSize, running: bodies - uploads.queueSize }),
+    loaded,
     async close() {
-      // To end a thread while it loads the native checksums aborts the whole process (their start takes that for a bug of its own).
-      await Promise.race([loaded, sleep(loadMsMax)])
-      lanes.end()
       readers.end()
-      await Promise.all([batches.close(), uploads.close()])
+      await uploads.close()
     },
   }
 }
+
+const allLoaded = (pool: Piscina): Promise<unknown> => Promise.all(pool.threads.map(hasLoaded))
 
 /** Resolves with a thread's first message, which the package sends once the thread has loaded its program, or with its end. */
 function hasLoaded(thread: Worker): Promise<void> {

@@ -63,6 +63,14 @@ describe('what is below /debug', () => {
   })
 })
 
+const client = s3Client(server)
+let bucket = ''
+beforeAll(async () => {
+  bucket = await newBucket(client)
+  // The threads of large bodies start with the first one.
+  await client.send(new PutObjectCommand({ Bucket: bucket, Key: 'large', Body: Buffer.alloc(1024 ** 2) }))
+})
+
 test('health is open to everybody', async () => {
   for (const path of ['/health/live', '/health/ready']) expect((await ask(path, { sign: 'none' })).status).toBe(200)
 })
@@ -111,11 +119,6 @@ interface HeapNode {
 }
 
 const urlsOf = ({ nodes }: CpuProfile): string[] => nodes.map(({ callFrame }) => callFrame.url)
-const client = s3Client(server)
-let bucket = ''
-beforeAll(async () => {
-  bucket = await newBucket(client)
-})
 
 /** Small and large bodies, one after the other, until `until` is there. */
 async function underLoad<T>(until: Promise<T>): Promise<T> {
