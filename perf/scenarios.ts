@@ -119,7 +119,7 @@ export function unitOf({ scenario, bytes, requests }: Pick<Row, 'scenario' | 'by
 async function prepare(bench: Bench, scenario: ScenarioName, connections: number): Promise<() => Promise<LoadResult>> {
   const { signer, host, port } = bench.server
   const base = { host, port, connections, seconds: bench.seconds, body: null, once: false }
-  const byWrk = (load: Load, threads = 1) => () => (bench.wrk ? loadByWrk(load, threads) : loadBySockets(load))
+  const byWrk = (load: Load, threads = 1) => () => (bench.wrk ? loadByWrk(load, Math.min(threads, load.connections)) : loadBySockets(load))
   const reads = (method: 'GET' | 'HEAD', indexes: readonly number[]): Load => ({ ...base, method, paths: indexes.map((index) => signer.path(method, fillBucket, fillKey(bench, index))) })
   switch (scenario) {
     case 'put':

@@ -59,10 +59,10 @@ test('a thread that writes small bodies dies with its group, and those that come
 test('a large body whose reading threads die is read by other ways, byte for byte', async () => {
   const room = await openRoom({ smallBodyBytesMax: 1024 })
   // They start with their first task.
-  const first = room.pool.digest({ algorithms: ['MD5'] })
+  const { port, outcome } = room.pool.digest({ algorithms: ['MD5'] })
   const allLoaded = watchLoading(room.pool, 'upload')
-  first.port.postMessage(null)
-  await first.outcome
+  port.postMessage(null)
+  await outcome
   const bytes = patterned(24 * mib + 5)
   const { manifest } = await room.blobs.write(bodyOf(bytes), writeOptions())
   for (let round = 0; round < 5; round++) {
