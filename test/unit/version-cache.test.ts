@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { digestBytes } from '../../src/checksums/algorithms.ts'
 import { S3Error } from '../../src/domain/errors.ts'
-import type { AnyVersion, ObjectVersion, VersionContent } from '../../src/domain/model.ts'
+import type { ObjectVersion, VersionContent } from '../../src/domain/model.ts'
 import type { Committer } from '../../src/metadata/postgres/committer.ts'
 import { createVersionCache, type VersionCache } from '../../src/metadata/postgres/version-cache.ts'
 import type { MetadataStore, PutCommand } from '../../src/metadata/store.ts'
@@ -28,8 +27,8 @@ describe('a key', () => {
       return end.promise
     }
     const committer = cache.watched({ commit: next, prepare: () => ({ commit: next as () => ReturnType<MetadataStore['commit']>, cancel: () => undefined }), close: async () => undefined } as unknown as Committer)
-    const end = async (index: number, error?: Error, version?: AnyVersion): Promise<void> => {
-      if (error === undefined) ends[index]?.resolve({ ok: true, ...version === undefined ? {} : { version } })
+    const end = async (index: number, error?: Error): Promise<void> => {
+      if (error === undefined) ends[index]?.resolve({ ok: true })
       else ends[index]?.reject(error)
       await sleep(0)
     }
@@ -59,58 +58,6 @@ describe('a key', () => {
     await end(0)
     await done
     expect(remember(cache, 'a', 2)).toBe(true)
-  })
-
-  test('is remembered as a put has made it, unless another command for it ran beside that', async () => {
-    const { cache, committer, end } = setUp()
-    const seqs = (): (number | undefined)[] => ['a', 'b'].map((key) => cache.get(1, key)?.seq)
-    const put = (key: string) => committer.commit(putOf(1, key))
-    const alone = put('a')
-    await end(0, undefined, versionOf('a', 1))
-    await alone
-    expect(seqs()).toEqual([1, undefined])
-    // Which of two was committed last is not told by who is answered last.
-    const both = [put('a'), put('a'), committer.prepare(putOf(1, 'b'))?.commit(putOf(1, 'b'))]
-    await end(2, undefined, versionOf('a', 3))
-    await end(1, undefined, versionOf('a', 2))
-    await end(3, undefined, versionOf('b', 4))
-    await Promise.all(both)
-    expect(seqs()).toEqual([undefined, 4])
-    const again = put('a')
-    await end(4, undefined, versionOf('a', 5))
-    await again
-    expect(seqs()).toEqual([5, 4])
-  })
-
-  test('is not remembered as a put has made it while an earlier command is in doubt, nor when that is refused, long or of parts', async () => {
-    const { cache, committer, end } = setUp()
-    const lost = committer.commit(putOf(1, 'a')).catch(() => 'lost')
-    await end(0, new S3Error('ServiceUnavailable'))
-    expect(await lost).toBe('lost')
-    const made = (key: string, version: Partial<ObjectVersion> | null) => {
-      const done = committer.commit(putOf(1, key))
-      return { done, version: version === null ? undefined : { ...versionOf(key, 9), ...version } }
-    }
-    const puts = [
-      made('a', {}), made('b', null), made('c', { metadata: { system: {}, user: { long: 'x'.repeat(5000) } } }),
-      made('d', { parts: [] }), made('e', { manifest: Array.from({ length: 100 }, () => freshExtent()) }),
-    ]
-    for (const [index, { version }] of puts.entries()) await end(index + 1, undefined, version)
-    await Promise.all(puts.map(({ done }) => done))
-    expect(['a', 'b', 'c', 'd', 'e'].map((key) => cache.get(1, key))).toEqual(Array(5).fill(undefined))
-    // The lock of 'a' went through the hands of the second one.
-    const after = made('a', {})
-    await end(6, undefined, after.version)
-    await after.done
-    expect(cache.get(1, 'a')?.seq).toBe(9)
-  })
-
-  test('is not remembered as a put has made it in a flood of puts', async () => {
-    const { cache, committer, end } = setUp()
-    const puts = Array.from({ length: 12 }, (_, index) => committer.commit(putOf(1, `k${index}`)))
-    for (const index of puts.keys()) await end(index, undefined, versionOf(`k${index}`, index))
-    await Promise.all(puts)
-    expect(puts.map((_, index) => cache.get(1, `k${index}`)?.seq)).toEqual([undefined, undefined, undefined, 3, 4, 5, 6, 7, 8, 9, 10, 11])
   })
 
   test('is as one that changes while many are committed at once, each by its own outcome', async () => {
@@ -223,34 +170,6 @@ describe('a store that is alone', () => {
     await postgres.query('DELETE FROM objects WHERE bucket_id = $1', [bucketId])
     expect(await store.version(bucketId, 'still')).toEqual(first)
     expect(await store.version(bucketId, 'still', 'null')).toBeNull()
-  })
-
-  test.each(['off', 'enabled', 'suspended'] as const)('tells of what was put exactly what the database tells of it: versioning %s', async (versioning) => {
-    const bucketId = await makeBucket(store, versioning)
-    const contents: VersionContent[] = [
-      contentOf([freshExtent()]), contentOf([]), contentOf([freshExtent(5), freshExtent(7)]),
-      { ...contentOf([freshExtent()]), metadata: { system: { 'content-type': 'text/plain', 'cache-control': 'no-store' }, user: { name: 'Käse', other: '' } }, tags: [{ key: 'a', value: 'ü' }, { key: 'b', value: '' }] },
-      ...(['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'] as const).map((algorithm): VersionContent => ({
-        ...contentOf([freshExtent()]), checksum: { algorithm, type: 'FULL_OBJECT', value: Buffer.alloc(digestBytes(algorithm), 7).toString('base64') },
-      })),
-    ]
-    const owner = (index: number): string => (index % 2 === 0 ? '' : '210987654321')
-    const keys = contents.map((_, index) => `k${index} é`)
-    // Each twice: the first one has no object in its way and may be written ahead, the second one replaces it.
-    for (const round of [0, 1]) {
-      for (const [index, key] of keys.entries()) {
-        const command: PutCommand = { ...putOf(bucketId, key, contents[index]), ownerAccountId: owner(index + round) }
-        const prepared = index % 2 === 0 ? store.prepare(command) : null
-        expect(await (prepared ?? store).commit(command)).toMatchObject({ ok: true })
-      }
-    }
-    const other = await postgres.openStore({ shared: true })
-    const told = await Promise.all(keys.map((key) => other.version(bucketId, key)))
-    await other.close()
-    // By hand, so that they can only be remembered.
-    await postgres.query('DELETE FROM objects WHERE bucket_id = $1', [bucketId])
-    expect(await Promise.all(keys.map((key) => store.version(bucketId, key)))).toEqual(told)
-    expect(told).not.toContain(null)
   })
 
   test.each(['off', 'enabled'] as const)('shows every reader the newest version that was answered before it asked: versioning %s', async (versioning) => {

@@ -6,10 +6,9 @@ import { KeyMap } from './key-map.ts'
 import { createLatelyUsed } from './lately-used.ts'
 
 /**
- * Current versions that were read or put, for a process that is alone with its database: what changes them goes through its own committer,
- * which is asked to pass by here (`watched`). From when a command is accepted until its outcome is known, its key is not remembered: neither
- * what was read before, nor what a look-up brings that began before it ended. What a put has made is remembered when no other command for
- * its key ran beside it, of which nobody here knows which was committed last. So what is remembered is what the database would say now.
+ * Current versions that were read, for a process that is alone with its database: what changes them goes through its own committer, which
+ * is asked to pass by here (`watched`). From when a command is accepted until its outcome is known, its key is not remembered: neither what
+ * was read before, nor what a look-up brings that began before it ended. So what is remembered is what the database would say now.
  */
 export interface VersionCache {
   get(bucketId: number, key: string): ObjectVersion | undefined
@@ -30,22 +29,15 @@ export interface Reading {
 const bytesMax = 32 * 1024 * 1024
 /** The objects and strings that every version consists of. */
 const entryBytes = 900
-const extentCharacters = 150
 /** Longer rows are few, and what they cost is not their look-up. */
 const rowBytesMax = 4096
 /** Nobody should change the rows of a running server by hand; who does it anyway is not ignored for ever. */
 const lifeMs = 30_000
-/**
- * With so many commands for other keys on their way, what a put has made is still remembered: it takes 8 us, which a flood of puts has
- * better use for. Who writes little often reads next what was written.
- */
-const othersMax = 8
 /** So many keys may be in doubt. When there are more, something is very wrong, and nothing is remembered any more. */
 const doubtfulMax = 10_000
 
 /** Committed: it ran and held the lock of its key. Refused: it never ran. */
 type End = 'committed' | 'refused' | 'in doubt'
-type Ended = (end: End, made?: AnyVersion | null) => void
 
 export function createVersionCache(meter: CacheMeter): VersionCache {
   // All by the hash of bucket and key: two keys with one hash are remembered less, each for the other's sake.
@@ -53,8 +45,6 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
   const readings = new Map<number, Reading>()
   /** How many commands are running. */
   const changes = new Map<number, number>()
-  /** Of those that run more than one at a time. */
-  const contended = new Set<number>()
   /** How many commands of a key have an outcome that was not found out: their transactions may still be on their way. */
   const doubts = new KeyMap<number>()
   let doubtful = 0
@@ -63,7 +53,7 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
 
   function close(): void {
     closed = true
-    for (const each of [entries, readings, changes, contended, doubts]) each.clear()
+    for (const each of [entries, readings, changes, doubts]) each.clear()
     doubtful = 0
   }
 
@@ -73,21 +63,16 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
     const hash = hashOf(bucketId, key)
     entries.delete(hash)
     readings.delete(hash)
-    const running = changes.get(hash) ?? 0
-    changes.set(hash, running + 1)
-    if (running > 0) contended.add(hash)
+    changes.set(hash, (changes.get(hash) ?? 0) + 1)
     return doubtsOf(bucketId, key)
   }
 
-  /** `made`: what a put has made, if that is what has ended. */
-  function finish(bucketId: number, key: string, before: number, end: End, made: AnyVersion | null = null): void {
+  function finish(bucketId: number, key: string, before: number, end: End): void {
     if (closed) return
     const hash = hashOf(bucketId, key)
     const others = (changes.get(hash) ?? 1) - 1
     if (others > 0) changes.set(hash, others)
     else changes.delete(hash)
-    const alone = others <= 0 && !contended.delete(hash)
-    if (made !== null && alone && changes.size <= othersMax && before === 0 && doubtsOf(bucketId, key) === 0) remember(hash, made, charactersOf(made))
     if (end === 'in doubt') {
       const now = doubtsOf(bucketId, key)
       if (now === 0) doubtful += 1
@@ -101,13 +86,9 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
   }
 
   /** Returns what is to be called with how it ended. */
-  function changing(bucketId: number, key: string): Ended {
+  function changing(bucketId: number, key: string): (end: End) => void {
     const before = begin(bucketId, key)
-    return (end, made) => finish(bucketId, key, before, end, made)
-  }
-
-  function remember(hash: number, version: AnyVersion, bytes: number): void {
-    if (!version.isDeleteMarker && bytes <= rowBytesMax) entries.set(hash, withOwnTexts(version), entryBytes + 2 * (bytes + version.key.length))
+    return (end) => finish(bucketId, key, before, end)
   }
 
   return {
@@ -129,7 +110,8 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
       }
       const reading: Reading = {
         found(version, bytes) {
-          if (readings.get(hash) === reading) remember(hash, version, bytes)
+          const size = entryBytes + 2 * (bytes + key.length)
+          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(hash) === reading) entries.set(hash, withOwnKey(version), size)
           ended()
         },
         ended,
@@ -153,8 +135,8 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
       prepare: (put) => {
         const prepared = committer.prepare(put)
         if (prepared === null) return null
-        let ended: Ended | null = changing(put.bucketId, put.key)
-        const taken = (): Ended | null => {
+        let ended: ((end: End) => void) | null = changing(put.bucketId, put.key)
+        const taken = (): ((end: End) => void) | null => {
           const mine = ended
           ended = null
           return mine
@@ -171,17 +153,8 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
   }
 }
 
-/**
- * V8 makes a piece of a text a view of the whole, all of which would be remembered with it: the URL of a request with its key, the digests
- * of a whole group of bodies with one of them.
- */
-function withOwnTexts(version: ObjectVersion): ObjectVersion {
-  const { checksum } = version
-  return {
-    ...version, key: Buffer.from(version.key).toString(), etag: Buffer.from(version.etag, 'latin1').toString('latin1'),
-    checksum: checksum === null ? null : { ...checksum, value: Buffer.from(checksum.value, 'latin1').toString('latin1') },
-  }
-}
+/** The key is a piece of its request's URL, all of which would be remembered with it. */
+const withOwnKey = (version: ObjectVersion): ObjectVersion => ({ ...version, key: Buffer.from(version.key).toString() })
 
 /** FNV-1a. */
 function hashOf(bucketId: number, key: string): number {
@@ -190,30 +163,14 @@ function hashOf(bucketId: number, key: string): number {
   return hash
 }
 
-/** Of the results of commands only that of a put has a whole version. */
-function madeBy(result: unknown): AnyVersion | null {
-  const { version } = result as { readonly version?: AnyVersion }
-  return version !== undefined && 'manifest' in version && version.parts === null ? version : null
-}
-
-/** About as many as there are in its row. */
-function charactersOf(version: AnyVersion): number {
-  if (version.isDeleteMarker) return 0
-  const { metadata: { system, user }, tags, manifest } = version
-  let characters = 150 + manifest.length * extentCharacters
-  for (const fields of [system, user] as readonly Readonly<Record<string, string>>[]) for (const name in fields) characters += name.length + (fields[name]?.length ?? 0)
-  for (const { key, value } of tags) characters += key.length + value.length
-  return characters
-}
-
 /** A refused one never ran. */
 const endOfError = (error: unknown): End => (error instanceof S3Error && error.code === 'SlowDown' ? 'refused' : 'in doubt')
 const endOf = (result: PromiseSettledResult<unknown> | undefined): End => (result?.status === 'fulfilled' ? 'committed' : endOfError(result?.reason))
 
-async function endingWith<Result>(result: Promise<Result>, ended: Ended): Promise<Result> {
+async function endingWith<Result>(result: Promise<Result>, ended: (end: End) => void): Promise<Result> {
   try {
     const value = await result
-    ended('committed', madeBy(value))
+    ended('committed')
     return value
   } catch (error) {
     ended(endOfError(error))
