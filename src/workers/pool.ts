@@ -72,11 +72,12 @@ export function createPool(options: PoolOptions = {}): WorkerPool {
   }
 }
 
+type Tasks = { readonly upload: Omit<UploadTask, 'port'>; readonly digest: Omit<DigestTask, 'port'> }
 type Outcomes = { readonly upload: UploadOutcome; readonly digest: Record<string, string> }
 
 interface LargeBodies {
   /** A task of one body; `port` is this thread's end. */
-  run<Name extends keyof Outcomes>(name: Name, task: object): { readonly port: MessagePort; readonly outcome: Promise<Outcomes[Name]> }
+  run<Name extends keyof Tasks>(name: Name, task: Tasks[Name]): { readonly port: MessagePort; readonly outcome: Promise<Outcomes[Name]> }
   read: WorkerPool['read']
   state(): ReturnType<WorkerPool['pools']>[number]
   readonly loaded: Promise<unknown>
