@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -123,6 +123,20 @@ describe('the embedded PostgreSQL', () => {
     await expect(stat(join(base, 'data', 'postgres.initdb-abcdef'))).rejects.toMatchObject({ code: 'ENOENT' })
     await writeFile(join(base, 'data', 'postgres', 'PG_VERSION'), '17\n')
     await expect(start(join(base, 'data'))).rejects.toThrow(/PostgreSQL 17.*HOLDFAST_DATABASE_URL/)
+  })
+
+  test('starts with the settings of before where the disk is too full for other ones, and takes those at the next start', async () => {
+    const dataDir = await started('data')
+    const connections = async (connectionsMax: number): Promise<string> => {
+      const postgres = await startEmbedded({ dataDir, log: () => {}, connectionsMax })
+      const shown = await ask(postgres, 'SHOW max_connections')
+      await postgres.stop()
+      return shown
+    }
+    expect(await connections(30)).toBe('30')
+    await symlink('/dev/full', join(dataDir, 'postgres', 'postgresql.conf.holdfast'))
+    expect(await connections(31)).toBe('30')
+    expect(await connections(31)).toBe('31')
   })
 
   test('one that ends before anybody looks is an error, however busy the threads are that files are closed by', async () => {

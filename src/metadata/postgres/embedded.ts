@@ -93,9 +93,18 @@ async function makeCluster(program: EmbeddedProgram, cluster: string, atWork: Em
   await syncFolder(parent)
 }
 
-/** Left alone when they are there already: on a full disk they could not be written again. */
+/** Never half there. Where the disk is full those of before go on to hold: deletes need the database. */
 async function writeSettings(path: string, settings: string): Promise<void> {
-  if (await readFile(path, 'utf8').catch(() => null) !== settings) await writeFile(path, settings)
+  const old = await readFile(path, 'utf8').catch(() => null)
+  if (old === settings) return
+  const fresh = `${path}.holdfast`
+  try {
+    await writeFile(fresh, settings)
+    await rename(fresh, path)
+  } catch (error) {
+    await rm(fresh, { force: true })
+    if (old === null || !['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
 }
 
 async function execute(program: EmbeddedProgram, path: string, args: readonly string[]): Promise<void> {
