@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config'
 /**
  * Projects by what a test needs. `s3` shares one real server, started once; `processes` runs the models of `s3` against two server
  * processes; `faults` starts, kills and restarts its own;
+ * `patient` has what takes too long for every day, and runs by `npm run test:patient` only, as part of CI;
  * `clients` needs the tools of Debian's packages and runs by `npm run test:clients` only.
  * Files of `unit` and `s3` share a process, one after the other: to load the program and the SDK anew for each took a third of their time.
  */
@@ -27,6 +28,7 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: 'faults', include: ['test/faults/**/*.test.ts'], testTimeout: 240_000 } },
+      { extends: true, test: { name: 'patient', include: ['test/patient/**/*.test.ts'], testTimeout: 900_000 } },
       { extends: true, test: { name: 'clients', include: ['test/clients/**/*.test.ts'], testTimeout: 600_000, maxWorkers: 1 } },
     ],
   },

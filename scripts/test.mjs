@@ -1,4 +1,4 @@
-/** `npm test` and `npm run test:clients`: installs what is missing, then vitest on the pinned Node. Arguments go to vitest. */
+/** `npm test`, `npm run test:patient` and `npm run test:clients`: installs what is missing, then vitest on the pinned Node. Arguments go to vitest. */
 import path from 'node:path'
 import { ensureInstalled, root } from './install.mjs'
 import { runNode } from './pinned.mjs'

@@ -1,104 +1,24 @@
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
-import { CompleteMultipartUploadCommand, CreateBucketCommand, GetObjectCommand, ListMultipartUploadsCommand, ListPartsCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
-import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { crc32c } from '../../src/storage/local/crc32c.ts'
 import { startEmbedded } from '../../src/metadata/postgres/embedded.ts'
-import { startExternalPostgres, type ExternalPostgres } from '../support/external-postgres.ts'
-import { fsckReport, holdfast, scrubReport } from '../support/holdfast.ts'
-import { newWorld, startLoad } from '../support/load.ts'
-import { failure, newBucket, s3Client } from '../support/s3.ts'
-import { failedStart, startServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/under-load.ts'
-import { allAnswers, bodyOf } from './upgrade/answers.ts'
-import { keptAnswers, migrationHashes, restoreFolder, rootKeys } from './upgrade/old-folder.ts'
+import { holdfast } from '../support/holdfast.ts'
+import { failedStart } from '../support/server.ts'
+import { migrationHashes, restoreFolder } from './upgrade/old-folder.ts'
+import { drawnKeys, findNothing, goesOn, isAsItWas, sql, startOn, upgradePlace, wentOn, type UpgradePlace } from './upgrade/opening.ts'
 
-/** A data folder of the first landed format opens with this program, whatever happens at its first start; one of a later format is refused. */
+/** A data folder of the first landed format opens with this program; one of a later format is refused. Whose first starts are killed: test/patient. */
 
-let base: string
-let external: ExternalPostgres
+let place: UpgradePlace
 beforeAll(async () => {
-  base = await mkdtemp(path.join(tmpdir(), 'holdfast-upgrade-'))
-  external = await startExternalPostgres()
+  place = await upgradePlace()
 })
-afterAll(async () => {
-  await external?.remove()
-  await rm(base, { recursive: true, force: true })
-})
+afterAll(() => place?.remove())
 
-const folder = (name: string): string => path.join(base, name)
-/** Empty counts as not set: the keys are those that the program of then drew. */
-const drawnKeys = (dataDir: string) => ({ HOLDFAST_ROOT_ACCESS_KEY: '', HOLDFAST_ROOT_SECRET_KEY: '', HOLDFAST_BOOTSTRAP_FILE: path.join(dataDir, 'bootstrap.yaml') })
-
-async function startOn(dataDir: string, env: Readonly<Record<string, string>> = {}): Promise<{ server: TestServer; root: S3Client; second: S3Client; reader: S3Client }> {
-  const server = await startServer({ dataDir, env: { ...drawnKeys(dataDir), ...env } })
-  const clientOf = (keys: { accessKeyId: string; secretAccessKey: string }): S3Client => s3Client({ ...server, ...keys })
-  return {
-    server, root: clientOf(await rootKeys(dataDir)), second: clientOf({ accessKeyId: 'SECONDACCOUNTKEY', secretAccessKey: 'a-secret-of-the-second-account' }),
-    reader: clientOf({ accessKeyId: 'READERKEY', secretAccessKey: 'a-secret-of-its-reader' }),
-  }
-}
-
-async function isAsItWas({ root, second, reader }: { root: S3Client; second: S3Client; reader: S3Client }): Promise<void> {
-  expect({ root: await allAnswers(root), second: await allAnswers(second) }).toEqual(await keptAnswers())
-  const { Body } = await reader.send(new GetObjectCommand({ Bucket: 'second', Key: 'mine' }))
-  expect(await Body?.transformToByteArray()).toEqual(new Uint8Array(bodyOf('mine', 50)))
-  expect((await failure(reader.send(new PutObjectCommand({ Bucket: 'second', Key: 'not', Body: 'x' })))).code).toBe('AccessDenied')
-}
-
-async function findNothing(dataDir: string): Promise<void> {
-  expect(await scrubReport(dataDir, '--digests')).toMatchObject({ complete: true, differences: 0, code: 0 })
-  expect(await fsckReport(dataDir)).toMatchObject({ complete: true, differences: 0, code: 0 })
-}
-
-async function newDatabase(name: string): Promise<string> {
-  await sql(external.url, `CREATE DATABASE ${name}`)
-  return external.url.replace(/\/postgres$/, `/${name}`)
-}
-
-async function sql(connection: string | pg.ClientConfig, text: string): Promise<pg.QueryResult> {
-  const client = new pg.Client(connection)
-  await client.connect()
-  return client.query(text).finally(() => client.end())
-}
-
-async function bytesOf(client: S3Client, Bucket: string, Key: string, sizeOfRange?: string): Promise<Buffer> {
-  const { Body } = await client.send(new GetObjectCommand({ Bucket, Key, Range: sizeOfRange }))
-  return Buffer.from(await Body?.transformToByteArray() ?? [])
-}
-
-/** What was begun then is ended, and new things are done. */
-async function goesOn(client: S3Client): Promise<void> {
-  const [Bucket, Key] = ['plain', 'joined/later']
-  const { Uploads } = await client.send(new ListMultipartUploadsCommand({ Bucket }))
-  const UploadId = Uploads?.[0]?.UploadId
-  const { Parts } = await client.send(new ListPartsCommand({ Bucket, Key, UploadId }))
-  const named = Parts?.map(({ PartNumber, ETag, ChecksumCRC32 }) => ({ PartNumber, ETag, ChecksumCRC32 }))
-  const done = await client.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts: named } }))
-  const [first, last] = [bodyOf('part 1', 5 * 1024 ** 2), bodyOf('part 7', 1000)]
-  const digests = [first, last].map((part) => createHash('md5').update(part).digest())
-  expect(done.ETag).toBe(`"${createHash('md5').update(Buffer.concat(digests)).digest('hex')}-2"`)
-  expect((await bytesOf(client, Bucket, Key)).equals(Buffer.concat([first, last]))).toBe(true)
-  expect((await bytesOf(client, Bucket, Key, `bytes=${first.length - 5}-${first.length + 4}`)).equals(Buffer.concat([first.subarray(-5), last.subarray(0, 5)]))).toBe(true)
-
-  await client.send(new CreateBucketCommand({ Bucket: 'today' }))
-  for (const bytes of [100, 400_000]) {
-    await client.send(new PutObjectCommand({ Bucket: 'today', Key: String(bytes), Body: bodyOf('today', bytes) }))
-    await client.send(new PutObjectCommand({ Bucket: 'history', Key: 'document', Body: bodyOf('today', bytes) }))
-  }
-}
-
-async function wentOn(client: S3Client): Promise<void> {
-  for (const bytes of [100, 400_000]) expect((await bytesOf(client, 'today', String(bytes))).equals(bodyOf('today', bytes))).toBe(true)
-  expect((await bytesOf(client, 'history', 'document')).equals(bodyOf('today', 400_000))).toBe(true)
-  expect((await bytesOf(client, 'plain', 'joined/later')).length).toBe(5 * 1024 ** 2 + 1000)
-}
+const folder = (name: string): string => place.folder(name)
 
 test('the migrations of then are what they were', async () => {
   const { kept, today } = await migrationHashes()
@@ -128,78 +48,6 @@ describe('a data folder of the first format', () => {
     await opened.server.stop()
     await findNothing(dataDir)
   })
-
-  test('opens over an external PostgreSQL, after its server was killed in the middle of the migration, and with several processes', async () => {
-    const dataDir = folder('external')
-    const url = await newDatabase('killed')
-    await restoreFolder(dataDir, url)
-    // A table of this name that is not committed yet: the migration waits behind its own first half for what becomes of it.
-    const holder = new pg.Client(url)
-    // It ends with its server, should the test fail before it.
-    holder.on('error', () => {})
-    await holder.connect()
-    await holder.query('BEGIN; CREATE TABLE settings_version ()')
-    for (let time = 0; time < 2; time++) {
-      const waiting = `SELECT FROM pg_stat_activity WHERE datname = 'killed' AND wait_event_type = 'Lock' AND query LIKE '%settings_version%' AND pid <> pg_backend_pid()`
-      const seen = until('the migration waits', async () => (await sql(url, waiting)).rowCount !== 0)
-      expect((await failedStart({ HOLDFAST_DATA_DIR: dataDir, HOLDFAST_DATABASE_URL: url, HOLDFAST_PROCESSES: '1', ...drawnKeys(dataDir) }, seen)).code).toBeNull()
-      await seen
-      // Nothing of it is to be seen: the old program could still go on here.
-      expect((await sql(url, `SELECT to_regclass('objects_wide') AS wide, (SELECT count(*)::int FROM drizzle.__drizzle_migrations) AS applied`)).rows).toEqual([{ wide: null, applied: 2 }])
-      await sql(url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'killed' AND wait_event_type = 'Lock'`)
-    }
-    await holder.query('ROLLBACK')
-    await holder.end()
-    const opened = await startOn(dataDir, { HOLDFAST_DATABASE_URL: url, HOLDFAST_PROCESSES: '2' })
-    await isAsItWas(opened)
-    await goesOn(opened.root)
-    await opened.server.kill9()
-    await opened.server.restart()
-    await wentOn(opened.root)
-    await opened.server.stop()
-  })
-
-  test('opens after its first starts were killed at any moment, with the database or without', async () => {
-    const dataDir = folder('killed')
-    await restoreFolder(dataDir)
-    for (const killMs of [250, 400, 500, 600, 700, 850, 1000]) {
-      await failedStart({ HOLDFAST_DATA_DIR: dataDir, HOLDFAST_PROCESSES: '1', ...drawnKeys(dataDir) }, killMs)
-    }
-    const opened = await startOn(dataDir)
-    await isAsItWas(opened)
-    await opened.server.kill9()
-    await opened.server.restart()
-    await isAsItWas(opened)
-    await goesOn(opened.root)
-    await opened.server.stop()
-    await findNothing(dataDir)
-  })
-})
-
-test('a backup for going back: the database first, the folder after it, while clients write, overwrite and delete', async () => {
-  const dataDir = folder('running')
-  const url = await newDatabase('running')
-  const server = await startServer({ dataDir, env: { HOLDFAST_DATABASE_URL: url } })
-  const client = s3Client(server)
-  const world = newWorld(server, await newBucket(client), await newBucket(client, 'Enabled'))
-  const load = startLoad(world, { clients: 8, largeBytesMax: 500_000 })
-  await sleep(1500)
-  const run = promisify(execFile)
-  await run('pg_dump', ['--format=custom', `--file=${folder('dump')}`, url])
-  // What is gone when its turn comes was a temporary file: cp says so, and copies the rest.
-  await run('cp', ['-a', dataDir, folder('copy')]).catch((error: unknown) => expect(String(error)).toMatch(/No such file/))
-  await sleep(500)
-  await load.stop()
-  await server.stop()
-
-  const restored = await newDatabase('restored')
-  await run('pg_restore', ['--dbname', restored, folder('dump')])
-  await server.restart({ HOLDFAST_DATA_DIR: folder('copy'), HOLDFAST_DATABASE_URL: restored })
-  // Each byte is verified as it is read.
-  const answers = await allAnswers(client) as { versions: unknown[] }[]
-  expect(answers.flatMap(({ versions }) => versions).length).toBeGreaterThan(20)
-  expect(world.wrong).toEqual([])
-  await server.stop()
 })
 
 describe('migrations since several servers may share a data folder', () => {
@@ -217,7 +65,7 @@ describe('a data folder of a newer format is refused in words that say what to d
   let url: string
   beforeAll(async () => {
     dataDir = folder('newer')
-    url = await newDatabase('newer')
+    url = await place.newDatabase('newer')
     await restoreFolder(dataDir)
     const { server } = await startOn(dataDir)
     await server.stop()
@@ -273,7 +121,7 @@ describe('a data folder of a newer format is refused in words that say what to d
 
   test('a drive whose marker names a later format, before the database is migrated', async () => {
     const old = folder('newer drive')
-    const fresh = await newDatabase('untouched')
+    const fresh = await place.newDatabase('untouched')
     await restoreFolder(old, fresh)
     const marker = path.join(old, 'drive', 'holdfast-drive.json')
     const text = await readFile(marker, 'utf8')
