@@ -21,6 +21,17 @@ describe('what was used lately', () => {
     for (let each = 0; each < 5; each++) expect([known.get(each), known.get(each + 5), known.get(each + 10)]).toEqual([each, undefined, each])
   })
 
+  test('once it is full, wants what came before and not what comes for the first time', () => {
+    const known = createLatelyUsed<number>({ bytesMax: 100, lifeMs: Infinity })
+    for (let each = 0; each < 10; each++) {
+      expect(known.wants(each, 10)).toBe(true)
+      known.set(each, each, 10)
+    }
+    expect([known.wants(-11, 10), known.wants(-12, 10), known.wants(-11, 10), known.wants(-12, 10)]).toEqual([false, false, true, true])
+    known.delete(3)
+    expect(known.wants(13, 10)).toBe(true)
+  })
+
   test('is not remembered when it is more than all that fits', () => {
     const known = createLatelyUsed<number>({ bytesMax: 100, lifeMs: Infinity })
     known.set(1, 1, 100)

@@ -6,11 +6,19 @@
  */
 export interface LatelyUsed<Value> {
   get(hash: number): Value | undefined
+  /**
+   * Whether `set` is worth its price. Once it is full, what comes for the first time is only noted: of ten million that are asked for
+   * evenly each would push out another before it is asked for again, and cost the collector a place in its old generation.
+   */
+  wants(hash: number, bytes: number): boolean
   /** In the place of what had this hash. `bytes`: what it costs to remember; more than the bound is not remembered. */
   set(hash: number, value: Value, bytes: number): void
   delete(hash: number): void
   clear(): void
 }
+
+/** Hashes that came once; a later one with the same last bits takes the place of an earlier one. A power of two; 512 KiB. */
+const notedMax = 2 ** 17
 
 interface Entry<Value> {
   readonly value: Value
@@ -26,6 +34,17 @@ export function createLatelyUsed<Value>({ bytesMax, lifeMs, now = () => performa
   // An iterator of a Map goes on past what is deleted, and meets what is added.
   let hand = entries.entries()
   let bytes = 0
+  /** Made when it is full for the first time. */
+  let noted: Int32Array | null = null
+
+  /** Whether it came before. */
+  function cameBefore(hash: number): boolean {
+    noted ??= new Int32Array(notedMax)
+    const place = hash & (notedMax - 1)
+    if (noted[place] === hash) return true
+    noted[place] = hash
+    return false
+  }
 
   function forget(hash: number): void {
     const entry = entries.get(hash)
@@ -58,6 +77,7 @@ export function createLatelyUsed<Value>({ bytesMax, lifeMs, now = () => performa
       forget(hash)
       return undefined
     },
+    wants: (hash, cost) => bytes + cost <= bytesMax || cameBefore(hash),
     set(hash, value, cost) {
       forget(hash)
       if (cost > bytesMax) return

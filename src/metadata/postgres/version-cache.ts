@@ -111,7 +111,7 @@ export function createVersionCache(meter: CacheMeter): VersionCache {
       const reading: Reading = {
         found(version, bytes) {
           const size = entryBytes + 2 * (bytes + key.length)
-          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(hash) === reading) entries.set(hash, withOwnKey(version), size)
+          if (!version.isDeleteMarker && bytes <= rowBytesMax && readings.get(hash) === reading && entries.wants(hash, size)) entries.set(hash, withOwnKey(version), size)
           ended()
         },
         ended,
