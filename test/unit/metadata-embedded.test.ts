@@ -137,6 +137,7 @@ describe('the embedded PostgreSQL', () => {
     await symlink('/dev/full', join(dataDir, 'postgres', 'postgresql.conf.holdfast'))
     expect(await connections(31)).toBe('30')
     expect(await connections(31)).toBe('31')
+    expect((await stat(join(dataDir, 'postgres', 'postgresql.conf'))).mode & 0o777).toBe(0o600)
   })
 
   test('one that ends before anybody looks is an error, however busy the threads are that files are closed by', async () => {

@@ -99,7 +99,7 @@ async function writeSettings(path: string, settings: string): Promise<void> {
   if (old === settings) return
   const fresh = `${path}.holdfast`
   try {
-    await writeFile(fresh, settings)
+    await writeFile(fresh, settings, { mode: 0o600 })
     await rename(fresh, path)
   } catch (error) {
     await rm(fresh, { force: true })
