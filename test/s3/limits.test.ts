@@ -38,7 +38,8 @@ describe('with a file', () => {
   beforeAll(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'holdfast-limits-'))
     file = path.join(folder, 'limits.yaml')
-    await writeFile(path.join(folder, 'real.yaml'), '# nothing yet\nlimits: []\n', { mode: 0o640 })
+    await writeFile(path.join(folder, 'real.yaml'), '# nothing yet\nlimits: []\n')
+    await chmod(path.join(folder, 'real.yaml'), 0o640)
     await symlink('real.yaml', file)
     server = await startServer({ env: { HOLDFAST_LIMITS_FILE: file, HOLDFAST_PROCESSES: '2' } })
   })

@@ -11,7 +11,7 @@ export interface Options {
 }
 
 const secondsDefault = 16 * 60
-const quickSeconds = 8 * 60
+const quickSeconds = 5 * 60
 
 export const usage = `npm run promises -- [options]
 

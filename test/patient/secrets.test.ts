@@ -1,4 +1,4 @@
 import { testShortly } from '../support/promise.ts'
-import * as secrets from './promises/secrets.ts'
+import * as secrets from '../faults/promises/secrets.ts'
 
 testShortly(secrets, { seconds: 4, patientSeconds: 20, casesMin: 101 })

@@ -7,7 +7,7 @@ import { testShortly } from '../support/promise.ts'
 import { signedRequest, signRequest } from '../support/raw.ts'
 import { newBucket } from '../support/s3.ts'
 import { startServer } from '../support/server.ts'
-import * as processKill from './promises/process-kill.ts'
+import * as processKill from '../faults/promises/process-kill.ts'
 
 testShortly(processKill, { seconds: 5 })
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { startExternalPostgres } from '../support/external-postgres.ts'
 import { testShortly } from '../support/promise.ts'
 import { startServer } from '../support/server.ts'
-import * as databaseDeath from './promises/database-death.ts'
+import * as databaseDeath from '../faults/promises/database-death.ts'
 
 testShortly(databaseDeath, { seconds: 5 })
 

@@ -1,4 +1,4 @@
-import * as strongConsistency from './promises/strong-consistency.ts'
+import * as strongConsistency from '../faults/promises/strong-consistency.ts'
 import { testShortly } from '../support/promise.ts'
 
 testShortly(strongConsistency)

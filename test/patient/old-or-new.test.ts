@@ -7,8 +7,8 @@ import { testShortly } from '../support/promise.ts'
 import { outcome, type Send } from '../support/s3.ts'
 import type { TestServer } from '../support/server.ts'
 import { blobFiles, startSwept, sweepMs } from '../support/swept.ts'
-import * as oldOrNew from './promises/old-or-new.ts'
-import * as runningGet from './promises/running-get.ts'
+import * as oldOrNew from '../faults/promises/old-or-new.ts'
+import * as runningGet from '../faults/promises/running-get.ts'
 
 testShortly(oldOrNew)
 testShortly(runningGet)

@@ -1,5 +1,5 @@
 import { testShortly } from '../support/promise.ts'
-import { journalMissing } from './journal/library.ts'
-import * as powerCut from './promises/power-cut.ts'
+import { journalMissing } from '../faults/journal/library.ts'
+import * as powerCut from '../faults/promises/power-cut.ts'
 
 testShortly(powerCut, { seconds: 3, patientSeconds: 20, casesMin: 51, missing: journalMissing })

@@ -10,11 +10,11 @@ import { startServer, type TestServer } from '../support/server.ts'
 import { sweepMs, sweepsOften } from '../support/swept.ts'
 import { noiseBuffer } from '../support/tools.ts'
 import { until } from '../support/under-load.ts'
-import { ageFiles, deleteEverything, garbageBytes, sumsWrong } from './garbage.ts'
+import { ageFiles, deleteEverything, garbageBytes, sumsWrong } from '../faults/garbage.ts'
 
 /** A compaction dies when it has copied live records, before it told the database of them. */
 
-const preload = path.join(import.meta.dirname, 'failpoints', 'preload.ts')
+const preload = path.join(import.meta.dirname, '../faults/failpoints/preload.ts')
 const objects = 150
 const kept = Array.from({ length: objects }, (_, index) => index).filter((index) => index % 5 < 2)
 const bodyOf = (index: number): Buffer => noiseBuffer(3000, `k${index}`)

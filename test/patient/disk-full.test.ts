@@ -1,4 +1,4 @@
 import { testShortly } from '../support/promise.ts'
-import * as fullDisk from './promises/full-disk.ts'
+import * as fullDisk from '../faults/promises/full-disk.ts'
 
 testShortly(fullDisk, { seconds: 1 })
