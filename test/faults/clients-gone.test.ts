@@ -5,13 +5,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshBody } from '../support/load.ts'
 import { memoryBytes } from '../support/processes.ts'
+import { patient } from '../support/promise.ts'
 import { signedRequest, signRequest, xmlText, xmlTexts } from '../support/raw.ts'
 import { bucketSender, newBucket } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { blobFiles } from '../support/swept.ts'
-
-/** CI waits for the server's own timers, which are minutes; an everyday run does not. */
-const patient = process.env['HOLDFAST_TEST_PATIENT'] === '1'
 
 let server: TestServer
 let bucket: string

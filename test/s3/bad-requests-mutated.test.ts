@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { bucketContents, lastingTemporaryFiles } from '../support/leftovers.ts'
 import { changedRequest, edit, edited, good, mutation, type ChangedRequest, type Mutation } from '../support/mutations.ts'
+import { patient } from '../support/promise.ts'
 import { rawSocket, sendRequest, signedRequest, xmlText } from '../support/raw.ts'
 import { bucketName, bucketSender } from '../support/s3.ts'
 import { startServer, type TestServer } from '../support/server.ts'
@@ -13,7 +14,6 @@ import { signedChunks } from '../support/signing.ts'
  */
 
 /** CI asks twice as many. */
-const patient = process.env['HOLDFAST_TEST_PATIENT'] === '1'
 const runs = patient ? 180 : 90
 
 let server: TestServer
