@@ -1,16 +1,15 @@
 import { createHash } from 'node:crypto'
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { crc32c } from '../../src/storage/local/crc32c.ts'
 import { startEmbedded } from '../../src/metadata/postgres/embedded.ts'
 import { holdfast } from '../support/holdfast.ts'
 import { failedStart } from '../support/server.ts'
 import { migrationHashes, restoreFolder } from './upgrade/old-folder.ts'
-import { drawnKeys, findNothing, goesOn, isAsItWas, sql, startOn, upgradePlace, wentOn, type UpgradePlace } from './upgrade/opening.ts'
+import { drawnKeys, sql, startOn, upgradePlace, type UpgradePlace } from './upgrade/opening.ts'
 
-/** A data folder of the first landed format opens with this program; one of a later format is refused. Whose first starts are killed: test/patient. */
+/** A data folder of a later format is refused, and migrations only add. That one of the first landed format opens: test/patient. */
 
 let place: UpgradePlace
 beforeAll(async () => {
@@ -23,31 +22,6 @@ const folder = (name: string): string => place.folder(name)
 test('the migrations of then are what they were', async () => {
   const { kept, today } = await migrationHashes()
   expect(today).toEqual(kept)
-})
-
-describe('a data folder of the first format', () => {
-  test('opens with every answer as it was, goes on, and scrub and fsck find nothing; the sweeper too takes only what was dead', async () => {
-    const dataDir = folder('first')
-    await restoreFolder(dataDir)
-    // It is older than everything: what is dead goes at once.
-    const opened = await startOn(dataDir, { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' })
-    await isAsItWas(opened)
-    const released = async (): Promise<number> => Number((await sql({ host: path.join(dataDir, 'postgres-socket'), user: 'holdfast', database: 'holdfast' }, 'SELECT count(*) AS n FROM released_blobs')).rows[0].n)
-    while (await released() > 0) await sleep(200)
-    await isAsItWas(opened)
-    await findNothing(dataDir)
-    await goesOn(opened.root)
-    await wentOn(opened.root)
-    await opened.server.stop()
-    await findNothing(dataDir)
-    await opened.server.restart()
-    await wentOn(opened.root)
-    await opened.server.kill9()
-    await opened.server.restart()
-    await wentOn(opened.root)
-    await opened.server.stop()
-    await findNothing(dataDir)
-  })
 })
 
 describe('migrations since several servers may share a data folder', () => {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import pg from 'pg'
@@ -22,6 +23,29 @@ afterAll(() => place?.remove())
 const folder = (name: string): string => place.folder(name)
 
 describe('a data folder of the first format', () => {
+  test('opens with every answer as it was, goes on, and scrub and fsck find nothing; the sweeper too takes only what was dead', async () => {
+    const dataDir = folder('first')
+    await restoreFolder(dataDir)
+    // It is older than everything: what is dead goes at once.
+    const opened = await startOn(dataDir, { HOLDFAST_SWEEP_GRACE_SECONDS: '1', HOLDFAST_SWEEP_INTERVAL_SECONDS: '1' })
+    await isAsItWas(opened)
+    const released = async (): Promise<number> => Number((await sql({ host: path.join(dataDir, 'postgres-socket'), user: 'holdfast', database: 'holdfast' }, 'SELECT count(*) AS n FROM released_blobs')).rows[0].n)
+    while (await released() > 0) await sleep(200)
+    await isAsItWas(opened)
+    await findNothing(dataDir)
+    await goesOn(opened.root)
+    await wentOn(opened.root)
+    await opened.server.stop()
+    await findNothing(dataDir)
+    await opened.server.restart()
+    await wentOn(opened.root)
+    await opened.server.kill9()
+    await opened.server.restart()
+    await wentOn(opened.root)
+    await opened.server.stop()
+    await findNothing(dataDir)
+  })
+
   test('opens over an external PostgreSQL, after its server was killed in the middle of the migration, and with several processes', async () => {
     const dataDir = folder('external')
     const url = await place.newDatabase('killed')

@@ -1,4 +1,4 @@
 import { testShortly } from '../support/promise.ts'
-import * as rot from './promises/rot.ts'
+import * as rot from '../faults/promises/rot.ts'
 
 testShortly(rot, { seconds: 3, patientSeconds: 10 })

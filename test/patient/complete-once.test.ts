@@ -1,4 +1,4 @@
-import * as completeOnce from './promises/complete-once.ts'
+import * as completeOnce from '../faults/promises/complete-once.ts'
 import { testShortly } from '../support/promise.ts'
 
 testShortly(completeOnce)

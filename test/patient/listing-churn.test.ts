@@ -1,4 +1,4 @@
-import * as listingChurn from './promises/listing-churn.ts'
+import * as listingChurn from '../faults/promises/listing-churn.ts'
 import { testShortly } from '../support/promise.ts'
 
 testShortly(listingChurn)

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { testSeed } from '../support/promise.ts'
-import { rows, run } from './promises/sweeper.ts'
+import { rows, run } from '../faults/promises/sweeper.ts'
 
 const seed = testSeed()
 
