@@ -23,7 +23,7 @@ async function main(other: string, args: readonly string[]): Promise<void> {
       started.push({ name, folder, server, bench })
       await fill(bench, options.only)
     }
-    console.log('scenario     conn.        other         this        ratio   (medians of CPU us/request: all, node, postgres; then p50 ms, requests/s)')
+    console.log('scenario     conn.        other         this        ratio   (medians of CPU us/request: all, node, postgres; then p50 and event loop p99.9 ms, requests/s)')
     for (const scenario of options.only) {
       for (const connections of connectionsOf(scenario, options)) {
         const rows = new Map<string, Row[]>(started.map(({ name }) => [name, []]))
@@ -44,7 +44,7 @@ async function main(other: string, args: readonly string[]): Promise<void> {
 function print(scenario: ScenarioName, connections: number, other: readonly Row[], own: readonly Row[]): void {
   const figures: [string, (row: Row) => number][] = [
     ['CPU', (row) => row.serverCpuMicroseconds + row.helperCpuMicroseconds], ['node', (row) => row.serverCpuMicroseconds],
-    ['postgres', (row) => row.helperCpuMicroseconds], ['p50 ms', (row) => row.p50Ms], ['per s', (row) => row.requests / row.seconds],
+    ['postgres', (row) => row.helperCpuMicroseconds], ['p50 ms', (row) => row.p50Ms], ['loop p99.9 ms', (row) => row.loopDelayMs?.p999 ?? Number.NaN], ['per s', (row) => row.requests / row.seconds],
   ]
   for (const [name, of] of figures) {
     const [a, b] = [median(other.map(of)), median(own.map(of))]

@@ -91,6 +91,15 @@ describe('more than one page of a thousand', () => {
     expect(found).toEqual(keys)
   })
 
+  test('pages of many clients that ask at once are all there, as are those of versions and prefixes beside them', async () => {
+    const asked = Array.from({ length: 30 }, (_, index) => ['?list-type=2', '?versions', '?list-type=2&delimiter=1'][index % 3] ?? '')
+    const answers = await Promise.all(asked.map((query) => send('GET', query)))
+    for (const [index, { text }] of answers.entries()) {
+      const found = index % 3 === 2 ? keys.filter((key) => !key.includes('1')).slice(0, 1000) : keys.slice(0, 1000)
+      expect(xmlTexts(text, 'Key')).toEqual(found)
+    }
+  })
+
   test('a page that ends with the last key is not truncated', async () => {
     const { text } = await send('GET', '?list-type=2&start-after=k0204')
     expect(xmlTexts(text, 'Key')).toEqual(keys.slice(205))

@@ -1,4 +1,5 @@
 import type { ListedObject, ListedVersion } from '../../domain/model.ts'
+import { paced } from '../../domain/paced.ts'
 import { parseVersionId } from '../../versioning/versions.ts'
 import type { ListedPage, ListedVersions, ListPage } from '../store.ts'
 import type { Line, Statement } from './connect.ts'
@@ -23,7 +24,7 @@ export function openListing(nextLine: () => Line): Listing {
     listVersions: async (bucketId, page) => {
       const line = nextLine()
       const source: Source<ListedVersion> = {
-        scan: async (range, limit) => (await line.query({ name: 'list_versions', text: versionsText, values: [bucketId, range.from, upper(range), limit] })).map(either),
+        scan: (range, limit) => versions(line, [bucketId, range.from, upper(range), limit]),
         skip: null,
         rest: (last, limit) => olderVersions(line, bucketId, last.key, last.seq, limit),
       }
@@ -48,14 +49,27 @@ const objectsText = `SELECT ${pageColumns.join(', ')} FROM objects o WHERE ${inR
 /** `text` gives rows of `pageColumns`. */
 async function objects(line: Line, name: string, text: string, values: Statement['values']): Promise<ListedObject[]> {
   const [page] = await line.query({ name, text: columnsOf(text), values })
+  await turnFor(Number((page as WireRow)[0]))
   return objectsOf(page as WireRow) ?? (await line.query({ name: `${name}_by_row`, text, values })).map(objectOf)
 }
+
+/**
+ * A page of a thousand keys is a millisecond or two of the main thread until it is sent, and those that clients have asked for
+ * together come together. Ten of them in a turn are as many as others should wait for.
+ */
+const turnFor = paced(10_000)
 
 /** Each table gives as many rows as the page needs, in the order of its index; of these, the first ones in common order. */
 const versionsText = `SELECT * FROM (
     (SELECT ${columns('c')}, true FROM objects c WHERE ${inRange('c')} ORDER BY c.key LIMIT $4)
     UNION ALL (SELECT ${columns('n')}, n.noncurrent_seq IS NULL FROM noncurrent_versions n WHERE ${inRange('n')} ORDER BY n.key, n.seq DESC LIMIT $4)
   ) v ORDER BY key, seq DESC LIMIT $4`
+
+async function versions(line: Line, values: Statement['values']): Promise<ListedVersion[]> {
+  const rows = await line.query({ name: 'list_versions', text: versionsText, values })
+  await turnFor(rows.length)
+  return rows.map(either)
+}
 
 /**
  * A walk along the index: after a key that the delimiter rolls up, on to the first key behind its common prefix. That one
