@@ -1,7 +1,7 @@
 import type { Sample } from './figure.ts'
 import type { Results } from './report.ts'
 import { byRound, ratiosOf, spreadOf, type Spread } from './samples.ts'
-import { targets, type Check } from './targets.ts'
+import { targets, type Check, type Target } from './targets.ts'
 
 /** A check with what was found. */
 export interface Finding {
@@ -39,11 +39,12 @@ function findingOf(label: string, check: Check, samples: readonly Sample[]): Fin
     label,
     what: `${name}${against === undefined ? '' : ` to ${bestOf === undefined ? '' : `the best of class ${bestOf}: `}${present?.join(', ') || against.join(', ')}`}${ours === 'holdfast' ? '' : ` (${ours})`}`,
     must: goal(must), aim: goal(aim),
-    measured: worst === null ? 'not in this run' : `${spreadText(worst.spread)}${present === undefined ? ` ${unit}` : ' x'}`.trim(),
+    measured: worst === null ? unmeasured : `${spreadText(worst.spread)}${present === undefined ? ` ${unit}` : ' x'}`.trim(),
     mustHolds: holds(must), aimHolds: holds(aim),
   }
 }
 
+const unmeasured = 'not in this run'
 const answer = (holds: boolean | null): string => (holds === null ? '' : holds ? 'yes' : '**no**')
 
 export function findingsTable(samples: readonly Sample[]): string[] {
@@ -92,6 +93,51 @@ export function markdown(runs: readonly Results[]): string {
     '', 'Class S survives the loss of power before the answer, R the death of the process only, T is all in memory. perf/README.md says what each figure means.', '',
     '## Goals', '', ...findingsTable(samples), '', '## All figures', '', 'Medians of the rounds (lowest to highest); ratios are the median of the ratios within each round.', '', ...figuresTable(samples), '',
   ].join('\n')
+}
+
+/** A run that was kept, and its page beside which it lies. */
+export interface Kept {
+  readonly page: string
+  readonly results: Results
+}
+
+/**
+ * Each goal once, with the newest run that has a figure for it, whether it was a good hour or not. Of several peers each has a row of
+ * its own: a run seldom has them all.
+ */
+export function goalsPage(kept: readonly Kept[]): string {
+  const newest = kept.toSorted((a, b) => b.results.date.localeCompare(a.results.date))
+  const rows = targets.flatMap((target) => target.checks.flatMap(apart).map((check) => newestOf(target, check, newest)))
+  return [
+    '# Goals', '', 'Each goal with the newest of the runs below that has a figure for it: the median of its rounds, and from the lowest to the highest.', '',
+    ...table(
+      ['goal', 'figure', 'must', 'aim', 'measured (min to max)', 'must holds', 'aim holds', 'run'],
+      rows.map(({ finding: { label, what, must, aim, measured, mustHolds, aimHolds }, page }) => [label, what, must, aim, measured, answer(mustHolds), answer(aimHolds), page === undefined ? '' : `[${page}](${page}.md)`]),
+    ),
+    '', ...newest.map(({ page, results: { date, commit, command } }) => `- [${page}](${page}.md): ${date.slice(0, 16).replace('T', ' ')}, commit ${commit ?? 'unknown'}, \`${command}\``), '',
+  ].join('\n')
+}
+
+const apart = (check: Check): Check[] => check.against?.map((peer) => ({ ...check, against: [peer] })) ?? [check]
+
+function newestOf({ label }: Target, check: Check, newest: readonly Kept[]): { finding: Finding; page?: string } {
+  // A ratio is of one run.
+  const measured = ({ results: { samples } }: Kept): boolean => findingOf(label, check, samples).measured !== unmeasured
+  const samples = check.against === undefined ? newestSamples(newest) : newest.find(measured)?.results.samples ?? []
+  const finding = findingOf(label, check, samples)
+  if (finding.measured === unmeasured) return { finding: { ...finding, measured: 'in none of these runs' } }
+  const run = newest.find((each) => measured(each) && (check.against !== undefined || each.results.samples.some(({ name }) => name === finding.what)))
+  return { finding, ...run === undefined ? {} : { page: run.page } }
+}
+
+/** Each figure as the newest run has it, so that of several that a goal asks about the worst is found wherever it was measured. */
+function newestSamples(newest: readonly Kept[]): Sample[] {
+  const seen = new Set<string>()
+  return newest.flatMap(({ results: { samples } }) => {
+    const fresh = samples.filter(({ server, name }) => !seen.has(`${server} ${name}`))
+    for (const { server, name } of fresh) seen.add(`${server} ${name}`)
+    return fresh
+  })
 }
 
 /** Rounds of different runs are no neighbours: their names tell them apart. */
