@@ -4,27 +4,20 @@
  * may go on: pieces go in the order in which they came, and a turn takes no more of them once they weigh `weightMax` together.
  */
 export function paced(weightMax: number): (weight: number) => Promise<void> {
-  let waiting: { readonly weight: number; readonly go: () => void }[] = []
-  let turning = false
+  const waiting: { readonly weight: number; readonly go: () => void }[] = []
 
   function turn(): void {
-    let taken = 0
-    let count = 0
-    for (; count < waiting.length && taken < weightMax; count++) {
-      const { weight, go } = waiting[count] as (typeof waiting)[number]
-      taken += weight
+    for (let taken = 0; taken < weightMax;) {
+      const first = waiting.shift()
+      if (first === undefined) return
+      taken += first.weight
       // What follows upon a promise is done before the next immediate.
-      setImmediate(go)
+      setImmediate(first.go)
     }
-    waiting = waiting.slice(count)
-    turning = waiting.length > 0
-    if (turning) setImmediate(turn)
+    if (waiting.length > 0) setImmediate(turn)
   }
 
   return (weight) => new Promise((go) => {
-    waiting.push({ weight, go })
-    if (turning) return
-    turning = true
-    setImmediate(turn)
+    if (waiting.push({ weight, go }) === 1) setImmediate(turn)
   })
 }

@@ -49,7 +49,7 @@ export function createLanes(threads: Piscina, count: number): Lanes {
       free(lane)
       job?.resolve(outcome)
     })
-    threads.run({ port: port2, bell: lane.bell }, { name: 'serveBatches', ...withPort(port2) }).then(
+    threads.run(withPort({ port: port2, bell: lane.bell }), { name: 'serveBatches' }).then(
       () => close(lane, endedError()), (error: unknown) => close(lane, error),
     )
     free(lane)

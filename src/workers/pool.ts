@@ -100,7 +100,7 @@ function startLargeBodies(count: number): LargeBodies {
     run(name, task) {
       const { port1, port2 } = new MessageChannel()
       bodies += 1
-      const outcome = (uploads.run({ ...task, port: port2 }, { name, ...withPort(port2) }) as Promise<Outcomes[typeof name]>).finally(() => {
+      const outcome = (uploads.run(withPort({ ...task, port: port2 }), { name }) as Promise<Outcomes[typeof name]>).finally(() => {
         bodies -= 1
         port1.close()
       })

@@ -79,7 +79,7 @@ export function createReaders(threads: Piscina, count: number): Readers {
     })
     // An idle port must not keep the process from its end; whoever reads has a socket open.
     port1.unref()
-    threads.run({ port: port2 }, { name: 'serveReads', ...withPort(port2) }).then(() => close(reader), () => close(reader))
+    threads.run(withPort({ port: port2 }), { name: 'serveReads' }).then(() => close(reader), () => close(reader))
   }
 
   /** The thread has ended: nothing of it touches the buffers any more, and what it did not answer is read again. */

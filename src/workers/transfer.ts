@@ -1,9 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
-import type { Piscina } from 'piscina'
+import { move, transferableSymbol, valueSymbol } from 'piscina'
 
-type TransferList = NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']>
-
-/** The package infers the type of its list from an overload of Node's that is not the one with a list. */
-export function withPort(port: MessagePort): { transferList: TransferList } {
-  return { transferList: [port] as unknown as TransferList }
+/** A task whose port moves to the thread that takes it. */
+export function withPort<Task extends { readonly port: MessagePort }>(task: Task): ReturnType<typeof move> {
+  return move({ [transferableSymbol]: task.port, [valueSymbol]: task })
 }

@@ -24,7 +24,7 @@ export function openListing(nextLine: () => Line): Listing {
     listVersions: async (bucketId, page) => {
       const line = nextLine()
       const source: Source<ListedVersion> = {
-        scan: (range, limit) => versions(line, [bucketId, range.from, upper(range), limit]),
+        scan: (range, limit) => versions(line, { name: 'list_versions', text: versionsText, values: [bucketId, range.from, upper(range), limit] }),
         skip: null,
         rest: (last, limit) => olderVersions(line, bucketId, last.key, last.seq, limit),
       }
@@ -48,9 +48,9 @@ const objectsText = `SELECT ${pageColumns.join(', ')} FROM objects o WHERE ${inR
 
 /** `text` gives rows of `pageColumns`. */
 async function objects(line: Line, name: string, text: string, values: Statement['values']): Promise<ListedObject[]> {
-  const [page] = await line.query({ name, text: columnsOf(text), values })
-  await turnFor(Number((page as WireRow)[0]))
-  return objectsOf(page as WireRow) ?? (await line.query({ name: `${name}_by_row`, text, values })).map(objectOf)
+  const [page] = await line.query({ name, text: columnsOf(text), values }) as [WireRow]
+  await turnFor(Number(page[0]))
+  return objectsOf(page) ?? (await line.query({ name: `${name}_by_row`, text, values })).map(objectOf)
 }
 
 /**
@@ -65,8 +65,9 @@ const versionsText = `SELECT * FROM (
     UNION ALL (SELECT ${columns('n')}, n.noncurrent_seq IS NULL FROM noncurrent_versions n WHERE ${inRange('n')} ORDER BY n.key, n.seq DESC LIMIT $4)
   ) v ORDER BY key, seq DESC LIMIT $4`
 
-async function versions(line: Line, values: Statement['values']): Promise<ListedVersion[]> {
-  const rows = await line.query({ name: 'list_versions', text: versionsText, values })
+/** `statement` gives rows of `listedColumns` and whether each is the latest of its key. */
+async function versions(line: Line, statement: Statement): Promise<ListedVersion[]> {
+  const rows = await line.query(statement)
   await turnFor(rows.length)
   return rows.map(either)
 }
@@ -105,8 +106,8 @@ async function resume(line: Line, bucketId: number, page: ListPage & { afterVers
 }
 
 /** The versions of a key below a sequence number, newest first. */
-async function olderVersions(line: Line, bucketId: number, key: string, seq: number, limit: number): Promise<ListedVersion[]> {
-  const rows = await line.query({
+function olderVersions(line: Line, bucketId: number, key: string, seq: number, limit: number): Promise<ListedVersion[]> {
+  return versions(line, {
     name: 'list_versions_of_key',
     text: `SELECT * FROM (
         SELECT ${columns('c')}, true FROM objects c WHERE c.bucket_id = $1 AND c.key = $2 AND c.seq < $3
@@ -114,7 +115,6 @@ async function olderVersions(line: Line, bucketId: number, key: string, seq: num
       ) v ORDER BY seq DESC LIMIT $4`,
     values: [bucketId, key, seq, limit],
   })
-  return rows.map(either)
 }
 
 async function seqOf(line: Line, bucketId: number, key: string, versionId: string): Promise<number | null> {
