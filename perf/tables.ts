@@ -1,7 +1,7 @@
 import type { Sample } from './figure.ts'
 import type { Results } from './report.ts'
 import { byRound, ratiosOf, spreadOf, type Spread } from './samples.ts'
-import { targets, type Check, type Target } from './targets.ts'
+import { targets, type Check } from './targets.ts'
 
 /** A check with what was found. */
 export interface Finding {
@@ -9,7 +9,8 @@ export interface Finding {
   readonly what: string
   readonly must: string
   readonly aim: string
-  readonly measured: string
+  /** Null: these samples have no figure for it. */
+  readonly measured: string | null
   readonly mustHolds: boolean | null
   readonly aimHolds: boolean | null
 }
@@ -39,19 +40,19 @@ function findingOf(label: string, check: Check, samples: readonly Sample[]): Fin
     label,
     what: `${name}${against === undefined ? '' : ` to ${bestOf === undefined ? '' : `the best of class ${bestOf}: `}${present?.join(', ') || against.join(', ')}`}${ours === 'holdfast' ? '' : ` (${ours})`}`,
     must: goal(must), aim: goal(aim),
-    measured: worst === null ? unmeasured : `${spreadText(worst.spread)}${present === undefined ? ` ${unit}` : ' x'}`.trim(),
+    measured: worst === null ? null : `${spreadText(worst.spread)}${present === undefined ? ` ${unit}` : ' x'}`.trim(),
     mustHolds: holds(must), aimHolds: holds(aim),
   }
 }
 
-const unmeasured = 'not in this run'
 const answer = (holds: boolean | null): string => (holds === null ? '' : holds ? 'yes' : '**no**')
 
+const goalColumns = ['goal', 'figure', 'must', 'aim', 'measured (min to max)', 'must holds', 'aim holds']
+const cellsOf = ({ label, what, must, aim, measured, mustHolds, aimHolds }: Finding, unmeasured: string): string[] =>
+  [label, what, must, aim, measured ?? unmeasured, answer(mustHolds), answer(aimHolds)]
+
 export function findingsTable(samples: readonly Sample[]): string[] {
-  return table(
-    ['goal', 'figure', 'must', 'aim', 'measured (min to max)', 'must holds', 'aim holds'],
-    findings(samples).map(({ label, what, must, aim, measured, mustHolds, aimHolds }) => [label, what, must, aim, measured, answer(mustHolds), answer(aimHolds)]),
-  )
+  return table(goalColumns, findings(samples).map((finding) => cellsOf(finding, 'not in this run')))
 }
 
 /** Each figure of each server as its median with the spread, and Holdfast's ratio to each peer: the median of the rounds' own ratios. */
@@ -87,7 +88,7 @@ export function markdown(runs: readonly Results[]): string {
   const versions = new Map(runs.flatMap(({ servers }) => servers.map((round) => [round.server, round])))
   return [
     '# Measured', '',
-    ...runs.flatMap(({ date, commit, command, machine }) => [`- ${date.slice(0, 16).replace('T', ' ')}, commit ${commit ?? 'unknown'}: \`${command}\``, `  on ${Object.entries(machine).map(([name, value]) => `${name} ${value}`).join(', ')}`]),
+    ...runs.flatMap((run) => [`- ${startOf(run)}`, `  on ${Object.entries(run.machine).map(([name, value]) => `${name} ${value}`).join(', ')}`]),
     '',
     ...table(['server', 'version', 'class', 'settings'], [...versions.values()].map(({ server, version, durability, settings }) => [server, version, durability, Object.entries(settings).map(([name, value]) => `${name} ${value}`).join(', ')])),
     '', 'Class S survives the loss of power before the answer, R the death of the process only, T is all in memory. perf/README.md says what each figure means.', '',
@@ -107,28 +108,23 @@ export interface Kept {
  */
 export function goalsPage(kept: readonly Kept[]): string {
   const newest = kept.toSorted((a, b) => b.results.date.localeCompare(a.results.date))
-  const rows = targets.flatMap((target) => target.checks.flatMap(apart).map((check) => newestOf(target, check, newest)))
+  const values = newestSamples(newest)
+  const rows = targets.flatMap(({ label, checks }) => checks.flatMap(apart).map((check) => {
+    const measuring = newest.find(({ results }) => findingOf(label, check, results.samples).measured !== null)
+    // A ratio is of one run.
+    const finding = findingOf(label, check, check.against === undefined ? values : measuring?.results.samples ?? [])
+    const run = check.against === undefined ? newest.find(({ results }) => results.samples.some(({ name }) => name === finding.what)) : measuring
+    return [...cellsOf(finding, 'in none of these runs'), run === undefined ? '' : linkTo(run)]
+  }))
   return [
     '# Goals', '', 'Each goal with the newest of the runs below that has a figure for it: the median of its rounds, and from the lowest to the highest.', '',
-    ...table(
-      ['goal', 'figure', 'must', 'aim', 'measured (min to max)', 'must holds', 'aim holds', 'run'],
-      rows.map(({ finding: { label, what, must, aim, measured, mustHolds, aimHolds }, page }) => [label, what, must, aim, measured, answer(mustHolds), answer(aimHolds), page === undefined ? '' : `[${page}](${page}.md)`]),
-    ),
-    '', ...newest.map(({ page, results: { date, commit, command } }) => `- [${page}](${page}.md): ${date.slice(0, 16).replace('T', ' ')}, commit ${commit ?? 'unknown'}, \`${command}\``), '',
+    ...table([...goalColumns, 'run'], rows), '', ...newest.map((run) => `- ${linkTo(run)}, ${startOf(run.results)}`), '',
   ].join('\n')
 }
 
 const apart = (check: Check): Check[] => check.against?.map((peer) => ({ ...check, against: [peer] })) ?? [check]
-
-function newestOf({ label }: Target, check: Check, newest: readonly Kept[]): { finding: Finding; page?: string } {
-  // A ratio is of one run.
-  const measured = ({ results: { samples } }: Kept): boolean => findingOf(label, check, samples).measured !== unmeasured
-  const samples = check.against === undefined ? newestSamples(newest) : newest.find(measured)?.results.samples ?? []
-  const finding = findingOf(label, check, samples)
-  if (finding.measured === unmeasured) return { finding: { ...finding, measured: 'in none of these runs' } }
-  const run = newest.find((each) => measured(each) && (check.against !== undefined || each.results.samples.some(({ name }) => name === finding.what)))
-  return { finding, ...run === undefined ? {} : { page: run.page } }
-}
+const linkTo = ({ page }: Kept): string => `[${page}](${page}.md)`
+const startOf = ({ date, commit, command }: Results): string => `${date.slice(0, 16).replace('T', ' ')}, commit ${commit ?? 'unknown'}: \`${command}\``
 
 /** Each figure as the newest run has it, so that of several that a goal asks about the worst is found wherever it was measured. */
 function newestSamples(newest: readonly Kept[]): Sample[] {
